@@ -1,0 +1,1 @@
+"""The authority: writes, keys, history, and the API that enterprises register through."""

@@ -1,0 +1,274 @@
+"""The tables, and nothing else: migrations import this module.
+
+Every large table leads its keys with `unit`, the delegation unit: a 64-bit hash of the prefix.
+It is the distribution column of a sharded engine, it keeps every key of one prefix together, and
+it is shorter than the prefix, so that two identifiers still fit one B-tree entry (ADR 10).
+Identifiers and prefixes are stored as their canonical text, `COLLATE "C"`: byte order is
+canonical order, and no locale upgrade can corrupt an index.
+
+Current state and history are apart: `identifiers` and `assertions` hold the newest version, the
+`…_history` tables those that were replaced. Nothing updates or deletes a row of `changes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import UserDefinedType
+
+from schemas.identifier import Prefix
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id; asyncpg reads and binds it as `int`."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "xid8"
+
+
+def unit_of(prefix: Prefix) -> int:
+    """Return the delegation unit of a prefix: the first 8 bytes of SHA-256, signed."""
+    return int.from_bytes(hashlib.sha256(str(prefix).encode()).digest()[:8], "big", signed=True)
+
+
+def _text(name: str, **options: object) -> Column[str]:
+    return Column(name, Text(collation="C"), nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _now(name: str) -> Column[object]:
+    return Column(
+        name, DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()
+    )
+
+
+# One row: which history of this database this is. A restore must replace `incarnation`.
+node = Table(
+    "node",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    _text("incarnation"),
+    _now("created_at"),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("uscc", Text),
+    Column("lei", Text),
+    _now("created_at"),
+)
+
+# The root is the row "."; its `delegation` is the root envelope.
+prefixes = Table(
+    "prefixes",
+    metadata,
+    _text("prefix", primary_key=True),
+    Column("parent", Text(collation="C")),  # null for the root
+    Column("organisation_id", BigInteger, ForeignKey("organisations.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delegation", Text, nullable=False),
+    _now("created_at"),
+    CheckConstraint("status IN ('active', 'suspended')", name="status"),
+    Index(None, "parent", "prefix"),
+)
+
+delegation_history = Table(
+    "delegation_history",
+    metadata,
+    _text("prefix"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delegation", Text, nullable=False),
+    _now("replaced_at"),
+    PrimaryKeyConstraint("prefix", "sequence"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _text("id", primary_key=True),
+    _text("prefix"),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    _now("created_at"),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index(None, "prefix"),
+)
+
+hosted_keys = Table(
+    "hosted_keys",
+    metadata,
+    _text("kid", primary_key=True),
+    _text("prefix"),
+    Column("uses", ARRAY(Text), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    _now("created_at"),
+    Index(None, "prefix"),
+)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    _text("nonce", primary_key=True),
+    _text("prefix"),
+    _text("kid"),
+    _now("created_at"),
+    Index(None, "prefix", "kid"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _text("api_key_id"),
+    _text("key"),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", SmallInteger),  # null while the request is under way
+    Column("headers", JSONB),
+    Column("body", LargeBinary),  # sealed: a first answer may hold a secret
+    _now("created_at"),
+    PrimaryKeyConstraint("api_key_id", "key"),
+    Index(None, "created_at"),
+)
+
+identifiers = Table(
+    "identifiers",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("identifier"),
+    Column("version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("parent", Text(collation="C")),
+    Column("issued_at", BigInteger, nullable=False),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "identifier"),
+    # For batches and classes: who inherits from this one.
+    Index(None, "unit", "parent", postgresql_where=text("parent IS NOT NULL")),
+)
+
+identifier_history = Table(
+    "identifier_history",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("identifier"),
+    Column("version", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    _now("replaced_at"),
+    PrimaryKeyConstraint("unit", "identifier", "version"),
+)
+
+# Suffix rules of the class records that stand, found by their literal head.
+rules = Table(
+    "rules",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("head"),
+    _text("identifier"),
+    Column("pattern", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "identifier"),
+    Index(None, "unit", "head"),
+)
+
+# One side's newest statement of a link, under the unit of the side that speaks.
+assertions = Table(
+    "assertions",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("link_key"),
+    Column("side", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "link_key", "side"),
+)
+
+assertion_history = Table(
+    "assertion_history",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("link_key"),
+    Column("side", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    _now("replaced_at"),
+    PrimaryKeyConstraint("unit", "link_key", "side", "version"),
+)
+
+# A link as seen from one of its ends, one row at each end, there while any side stands: what a
+# walk reads. `direction` is where `far` lies: "upstream" or "downstream" of `near`.
+edges = Table(
+    "edges",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("near"),
+    Column("direction", Text, nullable=False),
+    _text("far"),
+    Column("type", Text, nullable=False),
+    Column("lifecycle", Text, nullable=False),
+    _text("occurrence"),
+    Column("far_unit", BigInteger, nullable=False),
+    _text("link_key"),
+    # Which sides stand: bit 1 upstream, bit 2 downstream.
+    Column("sides", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("unit", "near", "direction", "far", "type", "lifecycle", "occurrence"),
+)
+
+# The one outbox: a row per accepted write, in its transaction. Read up to a snapshot's xmin.
+changes = Table(
+    "changes",
+    metadata,
+    Column("xid", Xid8, nullable=False, server_default=func.pg_current_xact_id()),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("unit", BigInteger, nullable=False),
+    _now("at"),
+    Column("op", SmallInteger, nullable=False),
+    _text("about"),
+    _text("also", server_default=""),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", Text(collation="C")),  # of the envelope accepted; what the log appends
+    PrimaryKeyConstraint("xid", "id", "unit"),
+)

@@ -1,0 +1,323 @@
+"""Delegations and the root: who holds a prefix, with which keys, signed by the parent.
+
+Delegation members (`typ` tierlink-delegation+jws); absent means not there:
+
+    v 1 · iss (parent prefix) · sub (child prefix) · seq · prev · iat · nbf · exp
+    · keys [{kid, jwk, use [record|delegate|status|rotate], nbf, exp}]
+    · res, except (sets of prefixes) · limits {depth, kinds} · org {name, uscc, lei}
+    · node (base URL of the node that serves the prefix) · thr · next · require
+
+Root members (`typ` tierlink-root+jws), signed by one of its own `rotate` keys:
+
+    v 1 · ver · prev · iat · nbf · exp · keys · res · thr
+
+`res` defaults to the prefix itself and everything below. Thresholds above one, pre-committed
+keys (`next`) and required algorithm sets (`require`) are part of the format; a verifier that
+meets a threshold it cannot count refuses, so an old verifier is never laxer than the signer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from .canonical import JsonObject
+from .claims import Members, without_empty
+from .envelope import DELEGATION, POSSESSION, ROOT, Envelope, parse, sign, verify
+from .errors import BadInput, VerifyError
+from .identifier import Prefix
+from .keys import B64, KeyId, PublicKey, Signer
+
+RECORD_USE, DELEGATE_USE, STATUS_USE, ROTATE_USE = "record", "delegate", "status", "rotate"
+USES = frozenset({RECORD_USE, DELEGATE_USE, STATUS_USE, ROTATE_USE})
+
+MAX_KEYS = 16
+MAX_RESOURCES = 64
+POSSESSION_SECONDS = 600
+
+_ORIGIN = re.compile(r"https?://[^\s/?#@]{1,255}(?:/[!-~]{0,255})?")
+
+
+@dataclass(frozen=True, slots=True)
+class DelegatedKey:
+    """A key of a holder, what it may do and when."""
+
+    key: PublicKey
+    uses: frozenset[str]
+    valid_from: int | None = None
+    valid_until: int | None = None
+
+    def may(self, use: str, at: int) -> bool:
+        """Tell whether the key has a use at a time."""
+        return use in self.uses and within(at, self.valid_from, self.valid_until)
+
+    def claims(self) -> dict[str, object]:
+        """Return the signed members."""
+        return without_empty(
+            {
+                "kid": self.key.kid,
+                "jwk": dict(self.key.jwk),
+                "use": sorted(self.uses),
+                "nbf": self.valid_from,
+                "exp": self.valid_until,
+            }
+        )
+
+
+def within(at: int, valid_from: int | None, valid_until: int | None) -> bool:
+    """Tell whether `at` lies in [valid_from, valid_until)."""
+    return (valid_from is None or at >= valid_from) and (valid_until is None or at < valid_until)
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """A parent's statement of who holds a child prefix; the root states itself (parent None)."""
+
+    subject: Prefix
+    parent: Prefix | None
+    sequence: int
+    issued_at: int
+    keys: tuple[DelegatedKey, ...]
+    prev: B64 | None = None
+    valid_from: int | None = None
+    valid_until: int | None = None
+    resources: tuple[Prefix, ...] = ()
+    exceptions: tuple[Prefix, ...] = ()
+    depth: int | None = None
+    kinds: frozenset[str] = frozenset()
+    organisation: Mapping[str, object] = field(default_factory=dict)
+    node: str = ""
+    thresholds: Mapping[str, object] = field(default_factory=dict)
+    next_keys: tuple[str, ...] = ()
+    require: tuple[tuple[str, ...], ...] = ()
+
+    def keys_for(self, use: str, at: int) -> dict[KeyId, PublicKey]:
+        """Return the keys that have a use at a time, by kid."""
+        return {item.key.kid: item.key for item in self.keys if item.may(use, at)}
+
+    def holds(self, prefix: Prefix) -> bool:
+        """Tell whether a prefix lies in the resources and outside the exceptions."""
+        resources = self.resources or (self.subject,)
+        return any(item.covers(prefix) for item in resources) and not any(
+            item.covers(prefix) for item in self.exceptions
+        )
+
+    def claims(self) -> dict[str, object]:
+        """Return the members to sign."""
+        limits = without_empty({"depth": self.depth, "kinds": sorted(self.kinds)})
+        common = {
+            "v": 1,
+            "prev": self.prev,
+            "iat": self.issued_at,
+            "nbf": self.valid_from,
+            "exp": self.valid_until,
+            "keys": [item.claims() for item in self.keys],
+            "res": [str(item) for item in self.resources],
+            "thr": dict(self.thresholds),
+        }
+        if self.parent is None:
+            return without_empty({**common, "ver": self.sequence})
+        return without_empty(
+            {
+                **common,
+                "iss": str(self.parent),
+                "sub": str(self.subject),
+                "seq": self.sequence,
+                "except": [str(item) for item in self.exceptions],
+                "limits": limits,
+                "org": dict(self.organisation),
+                "node": self.node,
+                "next": list(self.next_keys),
+                "require": [list(item) for item in self.require],
+            }
+        )
+
+    def sign(self, signer: Signer) -> str:
+        """Return the envelope: of the parent's key for a delegation, of its own for the root."""
+        return sign(ROOT if self.parent is None else DELEGATION, self.claims(), signer)
+
+
+class _BadDelegation(BadInput):
+    """A delegation that is not of the schema; reported as verdict E_FORMAT."""
+
+    code = "E_FORMAT"
+    title = "Invalid delegation"
+
+
+def parse_delegation(token: object) -> tuple[Envelope, Delegation]:
+    """Read a delegation's envelope, its signature unchecked; raise VerifyError."""
+    envelope = parse(token, DELEGATION)
+    try:
+        return envelope, _read_delegation(envelope.claims)
+    except VerifyError:
+        raise
+    except BadInput as err:
+        _refuse(err)
+
+
+def parse_root(token: object) -> tuple[Envelope, Delegation]:
+    """Read a root's envelope, its signature unchecked; raise VerifyError."""
+    envelope = parse(token, ROOT)
+    try:
+        return envelope, _read_root(envelope.claims)
+    except VerifyError:
+        raise
+    except BadInput as err:
+        _refuse(err)
+
+
+def _refuse(err: BadInput) -> NoReturn:
+    code = "E_ID" if err.code == "identifier_invalid" else "E_FORMAT"
+    raise VerifyError(code, err.detail, value=err.value) from None
+
+
+def _read_delegation(claims: JsonObject) -> Delegation:
+    members = Members(claims, _BadDelegation)
+    members.take("v")
+    sequence = members.integer("seq", 1)
+    limits = members.inner(members.maybe_object("limits") or {}, "limits.")
+    delegation = Delegation(
+        subject=Prefix.parse(members.text("sub", 1024)),
+        parent=Prefix.parse(members.text("iss", 1024)),
+        sequence=sequence,
+        issued_at=members.integer("iat"),
+        keys=_read_keys(members),
+        prev=_read_prev(members, sequence),
+        valid_from=members.maybe_integer("nbf"),
+        valid_until=members.maybe_integer("exp"),
+        resources=_read_prefixes(members, "res"),
+        exceptions=_read_prefixes(members, "except"),
+        depth=limits.maybe_integer("depth", 0, 16),
+        kinds=frozenset(limits.array("kinds", 16, _read_word)),
+        organisation=_read_organisation(members),
+        node=_read_node(members),
+        thresholds=members.maybe_object("thr") or {},
+        next_keys=members.array("next", MAX_KEYS, _read_word),
+        require=members.array("require", 8, _read_words),
+    )
+    limits.done()
+    members.done()
+    return delegation
+
+
+def _read_root(claims: JsonObject) -> Delegation:
+    members = Members(claims, _BadDelegation)
+    members.take("v")
+    version = members.integer("ver", 1)
+    root = Delegation(
+        subject=Prefix(()),
+        parent=None,
+        sequence=version,
+        issued_at=members.integer("iat"),
+        keys=_read_keys(members),
+        prev=_read_prev(members, version),
+        valid_from=members.maybe_integer("nbf"),
+        valid_until=members.maybe_integer("exp"),
+        resources=_read_prefixes(members, "res"),
+        thresholds=members.maybe_object("thr") or {},
+    )
+    members.done()
+    return root
+
+
+def _read_prev(members: Members, sequence: int) -> B64 | None:
+    prev = members.maybe_text("prev", 43)
+    if (sequence == 1) != (prev is None):
+        raise members.fail("prev", "belongs to every version but the first", prev)
+    return B64(prev) if prev else None
+
+
+def _read_keys(members: Members) -> tuple[DelegatedKey, ...]:
+    keys = members.array("keys", MAX_KEYS, lambda item, where: read_key(members, item, where))
+    if not keys:
+        raise members.fail("keys", "is empty")
+    if len({item.key.kid for item in keys}) != len(keys):
+        raise members.fail("keys", "names one key twice")
+    return keys
+
+
+def read_key(outer: Members, item: object, where: str) -> DelegatedKey:
+    """Read one delegated key; raise VerifyError E_KEY where the key may not be registered."""
+    members = outer.inner(item, where)
+    jwk = members.maybe_object("jwk")
+    if jwk is None:
+        raise members.fail("jwk", "is missing")
+    key = PublicKey.from_jwk(jwk)
+    kid = members.maybe_text("kid", 43)
+    if kid is not None and kid != key.kid:
+        raise VerifyError("E_KEY", "kid is not the thumbprint of its key", value=kid)
+    uses = frozenset(members.array("use", len(USES), _read_word))
+    if not uses or not uses <= USES:
+        raise members.fail("use", f"is not a set of {', '.join(sorted(USES))}", sorted(uses))
+    valid_from, valid_until = members.maybe_integer("nbf"), members.maybe_integer("exp")
+    members.done()
+    return DelegatedKey(key, uses, valid_from, valid_until)
+
+
+def _read_prefixes(members: Members, name: str) -> tuple[Prefix, ...]:
+    return members.array(
+        name, MAX_RESOURCES, lambda item, where: Prefix.parse(_read_word(item, where))
+    )
+
+
+def _read_word(item: object, where: str) -> str:
+    if not isinstance(item, str) or not item or len(item) > 1024:  # noqa: PLR2004  (of a prefix)
+        raise _BadDelegation(f"{where.rstrip('.')} is not a short string", value=item)
+    return item
+
+
+def _read_words(item: object, where: str) -> tuple[str, ...]:
+    if not isinstance(item, list):
+        raise _BadDelegation(f"{where.rstrip('.')} is not an array", value=item)
+    return tuple(_read_word(word, where) for word in item)
+
+
+def _read_organisation(members: Members) -> dict[str, object]:
+    found = members.maybe_object("org")
+    if found is None:
+        return {}
+    org = members.inner(found, "org.")
+    read = {name: org.maybe_text(name, 256) for name in ("name", "uscc", "lei")}
+    org.done()
+    return without_empty(read)
+
+
+def _read_node(members: Members) -> str:
+    node = members.maybe_text("node", 512) or ""
+    if node and not _ORIGIN.fullmatch(node):
+        raise members.fail("node", "is not the http(s) base URL of a node", node)
+    return node
+
+
+def sign_possession(signer: Signer, prefix: Prefix, nonce: str, issued_at: int) -> str:
+    """Prove that the signer holds a key that is to be registered for a prefix."""
+    claims = {
+        "v": 1,
+        "kid": signer.public.kid,
+        "prefix": str(prefix),
+        "nonce": nonce,
+        "iat": issued_at,
+    }
+    return sign(POSSESSION, claims, signer)
+
+
+def check_possession(token: object, key: PublicKey, prefix: Prefix, nonces: Iterable[str], now: int) -> None:
+    """Check a proof of possession against the nonces that were issued; raise VerifyError E_KEY."""
+    try:
+        claims = verify(token, POSSESSION, {key.kid: key}).claims
+    except VerifyError as err:
+        raise VerifyError("E_KEY", f"proof of possession: {err}") from None
+    expected = {"v": 1, "kid": key.kid, "prefix": str(prefix)}
+    if {name: claims.get(name) for name in expected} != expected or len(claims) != 5:  # noqa: PLR2004
+        raise VerifyError("E_KEY", "proof of possession names another key or prefix")
+    if claims.get("nonce") not in set(nonces):
+        raise VerifyError(
+            "E_KEY",
+            "proof of possession is for no challenge of ours, or one that has expired",
+            fix="ask for a new challenge and sign it within ten minutes",
+        )
+    issued_at = claims.get("iat")
+    if type(issued_at) is not int or abs(now - issued_at) > POSSESSION_SECONDS:
+        raise VerifyError("E_KEY", "proof of possession is not of this moment", value=issued_at)

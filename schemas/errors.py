@@ -1,0 +1,293 @@
+"""The one exception tree: a stable code, an HTTP status, a title, and the cure.
+
+    TierlinkError                   500 internal
+    ├── BadInput                    400 input_invalid
+    │   ├── BadIdentifier           400 identifier_invalid   names the character and its position
+    │   ├── BadRecord               400 record_invalid
+    │   ├── BadLink                 400 link_invalid
+    │   ├── BadQuery                400 query_invalid
+    │   └── VerifyError             400 E_…                  a verdict code of envelope, chain or answer
+    ├── Unauthenticated             401 unauthenticated
+    ├── Forbidden                   403 forbidden
+    │   ├── Suspended               403 suspended
+    │   └── PrefixSuspended         403 prefix_suspended
+    ├── NotFound                    404 not_found
+    │   ├── IdentifierNotFound      404 identifier_not_found
+    │   ├── PrefixNotFound          404 prefix_not_found
+    │   └── TargetNotFound          404 target_not_found
+    ├── MethodNotAllowed            405 method_not_allowed
+    ├── NotAcceptable               406 not_acceptable
+    ├── Conflict                    409 conflict
+    │   ├── AlreadyRegistered       409 already_registered
+    │   └── KeyNotHosted            409 key_not_hosted
+    ├── Retired                     410 retired
+    ├── VersionStale                412 version_stale
+    ├── TooLarge                    413 too_large
+    ├── Unsupported                 415 media_type_unsupported
+    ├── PreconditionRequired        428 precondition_required
+    └── Unavailable                 503 unavailable          carries retry_after
+
+Raised early with the offending value; translated once, at an edge: `problem()` for HTTP
+(RFC 9457), an exit code on the command line. Anything else that escapes is a bare 500.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+MAX_SHOWN = 200  # characters of an offending value repeated to whoever sent it
+
+
+class TierlinkError(Exception):
+    """A fault with a code that programs can rely on and a cure that people can follow."""
+
+    code: str = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        value: object = None,
+        position: int | None = None,
+        fix: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        """Describe the fault.
+
+        `value` is what was refused, `position` the 0-based offset of the first bad character
+        in it, `fix` what to do instead.
+        """
+        super().__init__(detail)
+        self.detail = detail
+        self.value = value
+        self.position = position
+        self.fix = fix
+        if code is not None:
+            self.code = code
+
+    def problem(self) -> dict[str, object]:
+        """Return the members of an RFC 9457 problem document."""
+        body: dict[str, object] = {
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.value is not None:
+            body["value"] = _shown(self.value)
+        if self.position is not None:
+            body["position"] = self.position
+        if self.fix is not None:
+            body["fix"] = self.fix
+        return body
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool | int):
+        return value
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
+class BadInput(TierlinkError):
+    """What was sent is not well formed."""
+
+    code = "input_invalid"
+    status = 400
+    title = "Invalid input"
+
+
+class BadIdentifier(BadInput):
+    """Not an identifier or prefix of the grammar; `position` names the character."""
+
+    code = "identifier_invalid"
+    title = "Invalid identifier"
+
+
+class BadRecord(BadInput):
+    """Not a record of the schema."""
+
+    code = "record_invalid"
+    title = "Invalid record"
+
+
+class BadLink(BadInput):
+    """Not a link assertion of the schema."""
+
+    code = "link_invalid"
+    title = "Invalid link"
+
+
+class BadQuery(BadInput):
+    """A query parameter is unknown, repeated or malformed."""
+
+    code = "query_invalid"
+    title = "Invalid query"
+
+
+class VerifyError(BadInput):
+    """A signed thing does not verify; `code` is one of the E_… verdicts."""
+
+    code = "E_FORMAT"
+    title = "Verification failed"
+
+    def __init__(
+        self, code: str, detail: str, *, value: object = None, fix: str | None = None
+    ) -> None:
+        """Describe the failed step by its verdict code."""
+        super().__init__(detail, value=value, fix=fix, code=code)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class Unauthenticated(TierlinkError):
+    """No API key, or one that is unknown, expired or revoked."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Authentication needed"
+
+
+class Forbidden(TierlinkError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+
+class Suspended(Forbidden):
+    """The record is suspended: it can be read, but nobody is sent on to its targets."""
+
+    code = "suspended"
+    title = "Identifier suspended"
+
+
+class PrefixSuspended(Forbidden):
+    """The prefix, or one above it, is suspended."""
+
+    code = "prefix_suspended"
+    title = "Prefix suspended"
+
+
+class NotFound(TierlinkError):
+    """There is no such thing here."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class IdentifierNotFound(NotFound):
+    """Nobody registered the identifier and no class rule covers it."""
+
+    code = "identifier_not_found"
+    title = "Identifier not found"
+
+
+class PrefixNotFound(NotFound):
+    """Nobody was allocated the prefix."""
+
+    code = "prefix_not_found"
+    title = "Prefix not found"
+
+
+class TargetNotFound(NotFound):
+    """The record has no target of the link type asked for."""
+
+    code = "target_not_found"
+    title = "No such target"
+
+
+class MethodNotAllowed(TierlinkError):
+    """The resource exists, the method does not."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class NotAcceptable(TierlinkError):
+    """No representation satisfies Accept."""
+
+    code = "not_acceptable"
+    status = 406
+    title = "Not acceptable"
+
+
+class Conflict(TierlinkError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class AlreadyRegistered(Conflict):
+    """The identifier is taken by a record with other content."""
+
+    code = "already_registered"
+    title = "Already registered"
+
+
+class KeyNotHosted(Conflict):
+    """The registry holds no key for this prefix, so it cannot sign for its holder."""
+
+    code = "key_not_hosted"
+    title = "Key not hosted"
+
+
+class Retired(TierlinkError):
+    """The identifier was retired; it is never issued again."""
+
+    code = "retired"
+    status = 410
+    title = "Identifier retired"
+
+
+class VersionStale(TierlinkError):
+    """Somebody else wrote a newer version."""
+
+    code = "version_stale"
+    status = 412
+    title = "Version is stale"
+
+
+class TooLarge(TierlinkError):
+    """Over a stated limit."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class Unsupported(TierlinkError):
+    """The media type of the body is not one we read."""
+
+    code = "media_type_unsupported"
+    status = 415
+    title = "Unsupported media type"
+
+
+class PreconditionRequired(TierlinkError):
+    """An update must say which version it replaces (RFC 6585 §3)."""
+
+    code = "precondition_required"
+    status = 428
+    title = "Precondition required"
+
+
+class Unavailable(TierlinkError):
+    """Something needed is away; the same request may succeed later."""
+
+    code = "unavailable"
+    status = 503
+    title = "Temporarily unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        """Say what is away and after how many seconds to come back."""
+        super().__init__(detail, fix=fix)
+        self.retry_after = retry_after

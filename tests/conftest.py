@@ -1,0 +1,3 @@
+"""What every test may rely on: a real PostgreSQL, and that nothing is skipped unseen in CI."""
+
+pytest_plugins = ["tests.fixtures_pg", "tests.strict_skips"]

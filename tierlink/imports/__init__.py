@@ -1,0 +1,1 @@
+"""Readers of foreign data: what they would register is planned first, then sent."""
