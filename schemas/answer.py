@@ -8,7 +8,7 @@ verifier verifies the parts, composes again and compares, so no plain member can
     A1  the JSON is strict, and has the members of an answer                       E_… of parsing
     A2  records: each envelope verifies under the chain of its prefix          E_CHAIN … E_SIG
     A3  the first is the identifier's own or a class that covers it; each next is the
-        parent of the one before                                                     E_ID
+        parent of the one before, and the last has none, or is the fifth             E_ID
     A4  assertions: each verifies under the chain of its side's prefix, touches the
         identifier, stands                                                           E_LINK
     A5  the plain members are exactly what the parts compose to                   E_ANSWER
@@ -20,10 +20,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
 from . import canonical
-from .canonical import JsonObject
+from .canonical import Json, JsonObject
 from .chain import Chain, Trust, index
 from .claims import Members
 from .delegation import within
@@ -33,7 +34,6 @@ from .identifier import Identifier, Prefix
 from .link import (
     ASSERTED,
     DOWNSTREAM,
-    SIDES,
     UPSTREAM,
     Assertion,
     Link,
@@ -45,6 +45,7 @@ from .target import Target, check_href
 
 MAX_LINKS = 100  # per answer, of both directions together; the rest is at /v1/links
 MAX_ANSWER = 1024 * 1024
+_WITH_PROOF = "ask again without ?proof=none"
 
 T = TypeVar("T")
 Check: TypeAlias = "Callable[[Envelope, Prefix, int, str | None], None]"
@@ -165,11 +166,10 @@ def _links_view(parts: Parts) -> JsonObject:
 
 def edge_view(link: Link, standing: Sequence[Assertion]) -> JsonObject:
     """Return how an edge is shown in answers and traces."""
-    quantity = next(
-        # Who contains knows best how much of it: the downstream side's amount is preferred.
-        (item.quantity for item in sorted(standing, key=lambda a: a.side) if item.quantity),
-        None,
-    )
+    # Who contains knows best how much of it: the downstream side's amount comes first.
+    ordered = sorted(standing, key=lambda assertion: assertion.side)
+    quantity = next((item.quantity for item in ordered if item.quantity), None)
+    sides: list[Json] = [item.side for item in ordered]
     view: JsonObject = {
         "upstream": link.upstream.text,
         "downstream": link.downstream.text,
@@ -177,7 +177,7 @@ def edge_view(link: Link, standing: Sequence[Assertion]) -> JsonObject:
         "attest": attest(standing),
         "quantity": None if quantity is None else {"value": quantity.value, "unit": quantity.unit},
         "lifecycle": link.lifecycle,
-        "asserted_by": sorted(item.side for item in standing),
+        "asserted_by": sides,
     }
     if link.occurrence:
         view["occurrence"] = link.occurrence
@@ -235,9 +235,11 @@ def parse_parts(
     first = parsed[0]
     if first.identifier != identifier and not covers(first, identifier):
         raise VerifyError(
-            "E_ID", f"the record is of {first.identifier}, not of {identifier}", value=identifier.text
+            "E_ID",
+            f"the record is of {first.identifier}, not of {identifier}",
+            value=identifier.text,
         )
-    for child, parent in zip(parsed, parsed[1:], strict=False):
+    for child, parent in pairwise(parsed):
         if child.parent != parent.identifier:
             raise VerifyError(
                 "E_ID", f"{parent.identifier} is not the parent of {child.identifier}"
@@ -348,11 +350,17 @@ def verify_answer(document: JsonObject, trust: Trust, now: int) -> Verified:
     # A2 to A4: the signed parts
     chains = _Chains(trust, index(chain))
     parts = parse_parts(
-        identifier, [document.get("envelope"), *records], assertions, chains.check, more_links=more_links
+        identifier,
+        [document.get("envelope"), *records],
+        assertions,
+        chains.check,
+        more_links=more_links,
     )
+    partial = "proof" not in document
+    _check_lineage(parts, partial=partial)
     # A5: what they compose to is what the answer says
     view = compose(parts)
-    _compare(document, view, partial="proof" not in document)
+    _compare(document, view, partial=partial)
     # A6: still valid
     return Verified(parts, view, _expired(parts, chains, now))
 
@@ -364,10 +372,24 @@ def _strings(proof: Mapping[str, object], name: str) -> list[object]:
     return found
 
 
+def _check_lineage(parts: Parts, *, partial: bool) -> None:
+    # Step A3 again: an ancestor left out would take what is inherited from it along, a recall say.
+    parent = parts.records[-1].parent
+    if parent is not None and len(parts.records) <= MAX_ANCESTORS:
+        raise VerifyError(
+            "E_ID",
+            f"the answer leaves out the record of {parent}, from which targets are inherited",
+            value=parent.text,
+            fix=_WITH_PROOF if partial else None,
+        )
+
+
 def _compare(document: JsonObject, view: JsonObject, *, partial: bool) -> None:
     for name in sorted({*document, *view} - {"envelope", "proof"}):
-        if document.get(name) != view.get(name) or (name in document) != (name in view):
-            fix = "ask again without ?proof=none" if partial and name in {"targets", "links"} else None
+        # As canonical bytes, for in Python true equals 1, and in JSON it does not.
+        same = name in document and name in view
+        if not same or canonical.encode(document[name]) != canonical.encode(view[name]):
+            fix = _WITH_PROOF if partial and name in {"targets", "links"} else None
             raise VerifyError(
                 "E_ANSWER", f"{name} is not what the signed parts say", value=name, fix=fix
             )

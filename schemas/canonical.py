@@ -18,11 +18,11 @@ MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 16
 MAX_BYTES = 48 * 1024  # of one signed payload
 
-Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = "dict[str, Json]"
 
 _encoder = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict
 )
 
 
@@ -33,17 +33,19 @@ def encode(value: object) -> bytes:
 
 
 def _check(value: object, depth: int) -> None:
-    kind = type(value)
-    if kind is str:
-        _check_text(value)  # type: ignore[arg-type]
-    elif kind is int:
-        if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
+    if type(value) is str:
+        _check_text(value)
+    elif type(value) is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise VerifyError("E_CANON", f"integer beyond ±{MAX_INTEGER}", value=value)
-    elif value is None or kind is bool:
-        return
-    elif depth > MAX_DEPTH:
+    elif value is not None and type(value) is not bool:
+        _check_nested(value, depth)
+
+
+def _check_nested(value: object, depth: int) -> None:
+    if depth > MAX_DEPTH:
         raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}")
-    elif isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         for name, member in value.items():
             if type(name) is not str or not name.isascii():
                 raise VerifyError("E_CANON", "member names are ASCII strings", value=name)
@@ -54,7 +56,7 @@ def _check(value: object, depth: int) -> None:
     else:
         raise VerifyError(
             "E_CANON",
-            f"{kind.__name__} has no canonical form",
+            f"{type(value).__name__} has no canonical form",
             value=value,
             fix="write fractions as decimal strings",
         )
@@ -63,12 +65,12 @@ def _check(value: object, depth: int) -> None:
 def _check_text(text: str) -> None:
     if text.isascii():
         return
-    if not unicodedata.is_normalized("NFC", text):
-        raise VerifyError("E_CANON", "string is not in Unicode form NFC", value=text)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise VerifyError("E_ENCODING", "string holds a lone surrogate") from None
+        raise VerifyError("E_ENCODING", "string holds a lone surrogate", value=text) from None
+    if not unicodedata.is_normalized("NFC", text):
+        raise VerifyError("E_CANON", "string is not in Unicode form NFC", value=text)
 
 
 def decode(raw: bytes) -> Json:
@@ -88,8 +90,6 @@ def decode_text(text: str) -> Json:
     """Parse JSON text by the rules of `decode`."""
     if text.startswith("\ufeff"):
         raise VerifyError("E_ENCODING", "begins with a byte order mark")
-    if _deeper_than(text, MAX_DEPTH * 4):  # cheap and rough: the parser must not recurse far
-        raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}")
     try:
         value: Json = json.loads(
             text,
@@ -98,7 +98,9 @@ def decode_text(text: str) -> Json:
             parse_constant=_refuse_float,
             parse_int=_integer,
         )
-    except (ValueError, RecursionError) as err:
+    except RecursionError:  # the parser gives up near a thousand levels, `_check` at seventeen
+        raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}") from None
+    except ValueError as err:
         raise VerifyError("E_FORMAT", f"not JSON: {err}") from None
     _check(value, 1)
     return value
@@ -110,30 +112,6 @@ def decode_object(raw: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise VerifyError("E_FORMAT", "not a JSON object")
     return value
-
-
-def _deeper_than(text: str, depth: int) -> bool:
-    if text.count("[") + text.count("{") <= depth:
-        return False
-    level = 0
-    quoted = escaped = False
-    for char in text:
-        if quoted:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                quoted = False
-        elif char == '"':
-            quoted = True
-        elif char in "[{":
-            level += 1
-            if level > depth:
-                return True
-        elif char in "]}":
-            level -= 1
-    return False
 
 
 def _pairs(pairs: list[tuple[str, Json]]) -> JsonObject:

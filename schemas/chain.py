@@ -57,19 +57,28 @@ class Chain:
     def check_speaker(
         self, envelope: Envelope, prefix: Prefix, at: int, kind: str | None = None
     ) -> None:
-        """Steps C6 and C7 for a record or link assertion issued at `at` under `prefix`."""
+        """Take steps C6 and C7 for a record or link assertion issued at `at` under `prefix`."""
         self.check_time(at)
         holder = self.holder
         if holder.subject != prefix or not holder.holds(prefix):
             raise VerifyError(
-                "E_SCOPE", f"the key speaks for {holder.subject}, not for {prefix}", value=str(prefix)
+                "E_SCOPE",
+                f"the key speaks for {holder.subject}, not for {prefix}",
+                value=str(prefix),
             )
-        if kind is not None and holder.kinds and kind not in holder.kinds:
-            raise VerifyError("E_SCOPE", f"{holder.subject} may not register kind {kind}", value=kind)
+        self._check_kind(kind)
         _check_threshold(holder, RECORD_USE)
         if holder.require and not any(tuple(need) == (envelope.alg,) for need in holder.require):
-            raise VerifyError("E_DOWNGRADE", "the holder requires other algorithms", value=envelope.alg)
+            raise VerifyError(
+                "E_DOWNGRADE", "the holder requires other algorithms", value=envelope.alg
+            )
         check(envelope, holder.keys_for(RECORD_USE, at))
+
+    def _check_kind(self, kind: str | None) -> None:
+        # Like depth, a limit on kinds binds everything below whoever it was given to.
+        for item in self.delegations:
+            if kind is not None and item.kinds and kind not in item.kinds:
+                raise VerifyError("E_SCOPE", f"{item.subject} may not register {kind}", value=kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +97,43 @@ class Trust:
         """Read trust.json; raise VerifyError E_ROOT or a narrower code."""
         document = canonical.decode_object(raw)
         roots, delegations = document.get("roots"), document.get("delegations", [])
-        if document.get("v") != 1 or not isinstance(roots, list) or not isinstance(delegations, list):
+        if (
+            type(document.get("v")) is not int
+            or document["v"] != 1
+            or not isinstance(roots, list)
+            or not isinstance(delegations, list)
+        ):
             raise VerifyError("E_FORMAT", "not a trust bundle: v, roots or delegations is amiss")
         return cls(Chain((anchor(roots),)), index(delegations))
 
     def chain(self, prefix: Prefix, offered: Mapping[Prefix, str] | None = None) -> Chain:
-        """Build and validate the chain of a prefix from offered and known delegations."""
+        """Build and validate the chain of a prefix from offered and known delegations.
+
+        Of two for one prefix the higher sequence counts: nobody can bring back an older one.
+        """
         found: list[str] = []
         at = prefix
         while not at.is_root:
-            token = (offered or {}).get(at) or self.delegations.get(at)
+            token = _newest((offered or {}).get(at), self.delegations.get(at))
             if token is not None:
                 found.append(token)
             at = at.parent
         return validate(self.root, tuple(reversed(found)), prefix)
 
 
+def _newest(offered: str | None, known: str | None) -> str | None:
+    if offered is None or known is None or offered == known:
+        return offered or known
+    older = parse_delegation(offered)[1].sequence < parse_delegation(known)[1].sequence
+    return known if older else offered
+
+
 def anchor(roots: Sequence[object]) -> Delegation:
     """Step C1: check the root versions in order and return the last; raise VerifyError E_ROOT."""
     if len(roots) != 1:
-        raise VerifyError("E_ROOT", "a trust bundle names exactly one root version so far", value=len(roots))
+        raise VerifyError(
+            "E_ROOT", "a trust bundle names exactly one root version so far", value=len(roots)
+        )
     envelope, root = parse_root(roots[0])
     try:
         check(envelope, root.keys_for(ROTATE_USE, root.issued_at))
@@ -132,7 +158,9 @@ def validate(root: Chain, tokens: Sequence[str], prefix: Prefix) -> Chain:
     """Validate delegations, root-most first, down to `prefix` (steps C2 to C5)."""
     # C2: bounded, and it must end at the prefix that speaks
     if len(tokens) > MAX_CHAIN:
-        raise VerifyError("E_LIMIT", f"chain of {len(tokens)} delegations, the limit is {MAX_CHAIN}")
+        raise VerifyError(
+            "E_LIMIT", f"chain of {len(tokens)} delegations, the limit is {MAX_CHAIN}"
+        )
     links = list(root.delegations)
     for token in tokens:
         envelope, delegation = parse_delegation(token)
@@ -159,7 +187,9 @@ def extend(chain: Chain, envelope: Envelope, child: Delegation) -> None:
     # C3: strictly narrower, label by label; resources never wider than the parent's
     if child.subject == parent.subject or not parent.subject.covers(child.subject):
         raise VerifyError(
-            "E_SCOPE", f"{child.subject} does not lie below {parent.subject}", value=str(child.subject)
+            "E_SCOPE",
+            f"{child.subject} does not lie below {parent.subject}",
+            value=str(child.subject),
         )
     for resource in (child.subject, *child.resources):
         if not child.subject.covers(resource) or not _grantable(parent, resource):

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
-from .errors import BadQuery
+from .canonical import JsonObject
+from .claims import Members
+from .errors import BadInput, BadQuery
+
+MAX_BATCH = 1_000_000  # changes that a reader accepts at once; sources stay far below
+
+_POSITION = re.compile(r"[0-9]{1,18}")  # fits 64 bits
 
 
 class Op(enum.IntEnum):
@@ -15,6 +22,9 @@ class Op(enum.IntEnum):
     LINK = 2  # one identifier at either end of a link
     RULE = 3  # a class with a suffix rule: anything under its prefix may resolve otherwise
     PREFIX = 4  # delegation, suspension or resumption: everything at or below the prefix
+
+
+_OPS = frozenset(op.name.lower() for op in Op)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Watermark:
     def parse(cls, text: str) -> Watermark:
         """Read the text form `epoch.position`; raise BadQuery."""
         epoch, dot, position = text.rpartition(".")
-        if not dot or not epoch or not (position.isascii() and position.isdigit()):
+        if not dot or not epoch or not _POSITION.fullmatch(position):
             raise BadQuery("not a watermark", value=text, fix="send back one that you were given")
         return cls(epoch, int(position))
 
@@ -57,7 +67,51 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes since the last watermark and the new one, also when nothing changed."""
+    """Changes since the last watermark and the new one, also when nothing changed.
+
+    `more`: the source had more to tell than fits a batch. The watermark is that of the last change
+    listed, not of now: apply them, ask again at once, and renew no lease until a batch is whole.
+    """
 
     changes: tuple[Change, ...]
     watermark: Watermark
+    more: bool = False
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON form, as served at /v1/changes."""
+        return {
+            "changes": [_change_to_json(change) for change in self.changes],
+            "watermark": str(self.watermark),
+            "more": self.more,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Batch:
+        """Read the JSON form; raise BadInput. Members of a later release are ignored."""
+        members = Members({}, BadInput).inner(value, "batch.")
+        changes = members.array("changes", MAX_BATCH, _change_from_json)
+        watermark = Watermark.parse(members.text("watermark", 128))
+        return cls(changes, watermark, more=members.take("more") is True)
+
+
+def _change_to_json(change: Change) -> JsonObject:
+    value: JsonObject = {
+        "position": change.position,
+        "op": change.op.name.lower(),
+        "about": change.about,
+        "version": change.version,
+    }
+    if change.also:
+        value["also"] = change.also
+    return value
+
+
+def _change_from_json(value: object, where: str) -> Change:
+    members = Members({}, BadInput).inner(value, where)
+    return Change(
+        members.integer("position"),
+        Op[members.choice("op", _OPS).upper()],
+        members.text("about", 1024),
+        members.integer("version"),
+        members.maybe_text("also", 1024) or "",
+    )

@@ -1,11 +1,11 @@
-"""Checkpoints: the signed head of a log (C2SP tlog-checkpoint over signed-note), and cosignatures.
+r"""Checkpoints: the signed head of a log (C2SP tlog-checkpoint, signed-note), and cosignatures.
 
-    <origin>\\n<size>\\n<base64 root>\\n                       the body, ending in a newline
-    \\n
-    — <name> <base64(key id ‖ signature)>\\n                  one line a signature
+    <origin>\n<size>\n<base64 root>\n                          the body, ending in a newline
+    \n
+    — <name> <base64(key id ‖ signature)>\n                   one line a signature
 
 A key id is the first four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key). Type 0x01 signs the
-body; type 0x04, a witness, signs `cosignature/v1\\ntime <t>\\n<body>` and prefixes the signature
+body; type 0x04, a witness, signs `cosignature/v1\ntime <t>\n<body>` and prefixes the signature
 with its time as eight bytes. Unknown keys are ignored; a failing signature of a known key
 rejects the whole note. All keys here are Ed25519, as the formats demand.
 """

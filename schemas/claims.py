@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .canonical import MAX_INTEGER, JsonObject
-from .errors import BadInput
+from .errors import BadIdentifier, BadInput
+from .identifier import Identifier, Prefix
 
 T = TypeVar("T")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class Members:
         return found
 
     def maybe_text(self, name: str, limit: int) -> str | None:
-        """Take an optional string of 1 to `limit` characters."""
+        """Take an optional string of 1 to `limit` characters, none of them a control character."""
         value = self.take(name)
         if value is None:
             return None
@@ -48,7 +52,40 @@ class Members:
             raise self.fail(name, "is not a non-empty string", value)
         if len(value) > limit:
             raise self.fail(name, f"has {len(value)} characters, the limit is {limit}", value)
+        if _CONTROL.search(value):
+            raise self.fail(name, "holds a control character", value)
         return value
+
+    def identifier(self, name: str) -> Identifier:
+        """Take a required identifier; a malformed one is a BadIdentifier with its position."""
+        found = self.maybe_identifier(name)
+        if found is None:
+            raise self.fail(name, "is missing")
+        return found
+
+    def maybe_identifier(self, name: str) -> Identifier | None:
+        """Take an optional identifier."""
+        return self._parsed(name, Identifier.parse)
+
+    def prefix(self, name: str) -> Prefix:
+        """Take a required prefix; a malformed one is a BadIdentifier with its position."""
+        found = self._parsed(name, Prefix.parse)
+        if found is None:
+            raise self.fail(name, "is missing")
+        return found
+
+    def _parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
+        value = self.take(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise self.fail(name, "is not a string", value)
+        try:
+            return parse(value)
+        except BadIdentifier as err:
+            raise BadIdentifier(
+                f"{self.where}{name}: {err.detail}", value=value, position=err.position, fix=err.fix
+            ) from None
 
     def integer(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int:
         """Take a required integer in [low, high]."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
 from .canonical import JsonObject
@@ -37,7 +38,7 @@ MAX_KEYS = 16
 MAX_RESOURCES = 64
 POSSESSION_SECONDS = 600
 
-_ORIGIN = re.compile(r"https?://[^\s/?#@]{1,255}(?:/[!-~]{0,255})?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-:\[\]]{1,255}(?:/[A-Za-z0-9._~%/\-]{0,255})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,15 @@ class _BadDelegation(BadInput):
 
 def parse_delegation(token: object) -> tuple[Envelope, Delegation]:
     """Read a delegation's envelope, its signature unchecked; raise VerifyError."""
+    if not isinstance(token, str):
+        raise VerifyError("E_FORMAT", "an envelope is a string")
+    return _parse_delegation(token)
+
+
+@lru_cache(maxsize=1024)
+def _parse_delegation(token: str) -> tuple[Envelope, Delegation]:
+    # Every answer of a company carries the same few delegations. Parsing depends on the text
+    # alone; whether a signature holds depends on the parent, and is never remembered here.
     envelope = parse(token, DELEGATION)
     try:
         return envelope, _read_delegation(envelope.claims)
@@ -179,8 +189,8 @@ def _read_delegation(claims: JsonObject) -> Delegation:
     sequence = members.integer("seq", 1)
     limits = members.inner(members.maybe_object("limits") or {}, "limits.")
     delegation = Delegation(
-        subject=Prefix.parse(members.text("sub", 1024)),
-        parent=Prefix.parse(members.text("iss", 1024)),
+        subject=members.prefix("sub"),
+        parent=members.prefix("iss"),
         sequence=sequence,
         issued_at=members.integer("iat"),
         keys=_read_keys(members),
@@ -303,7 +313,9 @@ def sign_possession(signer: Signer, prefix: Prefix, nonce: str, issued_at: int) 
     return sign(POSSESSION, claims, signer)
 
 
-def check_possession(token: object, key: PublicKey, prefix: Prefix, nonces: Iterable[str], now: int) -> None:
+def check_possession(
+    token: object, key: PublicKey, prefix: Prefix, nonces: Iterable[str], now: int
+) -> None:
     """Check a proof of possession against the nonces that were issued; raise VerifyError E_KEY."""
     try:
         claims = verify(token, POSSESSION, {key.kid: key}).claims
@@ -312,7 +324,7 @@ def check_possession(token: object, key: PublicKey, prefix: Prefix, nonces: Iter
     expected = {"v": 1, "kid": key.kid, "prefix": str(prefix)}
     if {name: claims.get(name) for name in expected} != expected or len(claims) != 5:  # noqa: PLR2004
         raise VerifyError("E_KEY", "proof of possession names another key or prefix")
-    if claims.get("nonce") not in set(nonces):
+    if claims.get("nonce") not in list(nonces):  # a list: a foreign nonce need not be hashable
         raise VerifyError(
             "E_KEY",
             "proof of possession is for no challenge of ours, or one that has expired",

@@ -26,8 +26,17 @@ from typing import TypeAlias
 from . import canonical
 from .canonical import JsonObject
 from .errors import VerifyError
-from .keys import ALGORITHMS, SIGNATURE_BYTES, B64, KeyId, PublicKey, Signer
-from .keys import b64decode, b64encode, sha256
+from .keys import (
+    ALGORITHMS,
+    B64,
+    SIGNATURE_BYTES,
+    KeyId,
+    PublicKey,
+    Signer,
+    b64decode,
+    b64encode,
+    sha256,
+)
 
 RECORD = "tierlink-record+jws"
 LINK = "tierlink-link+jws"
@@ -103,14 +112,7 @@ def parse(token: object, typ: str) -> Envelope:
     if alg not in ALGORITHMS:
         raise VerifyError("E_ALG", "algorithm outside the profile", value=alg)
     # V2, V3, V7: the payload
-    payload = b64decode(payload_part)
-    if len(payload) > canonical.MAX_BYTES:
-        raise VerifyError("E_LIMIT", f"payload over {canonical.MAX_BYTES} bytes")
-    claims = canonical.decode_object(payload)
-    if canonical.encode(claims) != payload:
-        raise VerifyError("E_CANON", "payload is not in canonical form")
-    if claims.get("v") != 1 or type(claims["v"]) is not int:
-        raise VerifyError("E_FORMAT", "payload version v is not 1", value=claims.get("v"))
+    claims = _parse_payload(payload_part)
     # V2, V8 first half: the signature part
     signature = b64decode(signature_part)
     if len(signature) != SIGNATURE_BYTES:
@@ -137,12 +139,26 @@ def _parse_header(part: str) -> tuple[str, str, KeyId]:
     return typ, alg, KeyId(kid)
 
 
+def _parse_payload(part: str) -> JsonObject:
+    payload = b64decode(part)
+    if len(payload) > canonical.MAX_BYTES:
+        raise VerifyError("E_LIMIT", f"payload over {canonical.MAX_BYTES} bytes")
+    claims = canonical.decode_object(payload)
+    if canonical.encode(claims) != payload:
+        raise VerifyError("E_CANON", "payload is not in canonical form")
+    if claims.get("v") != 1 or type(claims["v"]) is not int:
+        raise VerifyError("E_FORMAT", "payload version v is not 1", value=claims.get("v"))
+    return claims
+
+
 def check(envelope: Envelope, keys: Keys) -> PublicKey:
     """Check the signature of a parsed envelope (steps V6 and V8); return the key it is by."""
     # V6: the key is one we trust for this, and the algorithm is the key's, never the header's
     key = keys.get(envelope.kid)
     if key is None:
-        raise VerifyError("E_CHAIN", "kid is not among the keys that may sign this", value=envelope.kid)
+        raise VerifyError(
+            "E_CHAIN", "kid is not among the keys that may sign this", value=envelope.kid
+        )
     if key.alg != envelope.alg:
         raise VerifyError("E_ALG", f"the key's algorithm is {key.alg}", value=envelope.alg)
     # V8: over the received bytes

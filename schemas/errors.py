@@ -6,7 +6,7 @@
     │   ├── BadRecord               400 record_invalid
     │   ├── BadLink                 400 link_invalid
     │   ├── BadQuery                400 query_invalid
-    │   └── VerifyError             400 E_…                  a verdict code of envelope, chain or answer
+    │   └── VerifyError             400 E_…                  a verdict of envelope, chain, answer
     ├── Unauthenticated             401 unauthenticated
     ├── Forbidden                   403 forbidden
     │   ├── Suspended               403 suspended
@@ -19,6 +19,8 @@
     ├── NotAcceptable               406 not_acceptable
     ├── Conflict                    409 conflict
     │   ├── AlreadyRegistered       409 already_registered
+    │   ├── HasChildren             409 has_children
+    │   ├── ParentUnfit             409 parent_unfit
     │   └── KeyNotHosted            409 key_not_hosted
     ├── Retired                     410 retired
     ├── VersionStale                412 version_stale
@@ -88,7 +90,8 @@ def _shown(value: object) -> object:
     if isinstance(value, bool | int):
         return value
     text = str(value)
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return shown.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
 
 
 class BadInput(TierlinkError):
@@ -233,6 +236,20 @@ class AlreadyRegistered(Conflict):
     title = "Already registered"
 
 
+class HasChildren(Conflict):
+    """Other records name this one as their parent, so it cannot be retired."""
+
+    code = "has_children"
+    title = "Has children"
+
+
+class ParentUnfit(Conflict):
+    """The parent is not there, is retired, or would close a circle or reach too far up."""
+
+    code = "parent_unfit"
+    title = "Unfit parent"
+
+
 class KeyNotHosted(Conflict):
     """The registry holds no key for this prefix, so it cannot sign for its holder."""
 
@@ -246,6 +263,24 @@ class Retired(TierlinkError):
     code = "retired"
     status = 410
     title = "Identifier retired"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        value: object = None,
+        position: int | None = None,
+        fix: str | None = None,
+        envelope: str | None = None,
+    ) -> None:
+        """Say what was retired, and by which signed tombstone."""
+        super().__init__(detail, value=value, position=position, fix=fix)
+        self.envelope = envelope
+
+    def problem(self) -> dict[str, object]:
+        """Return the problem document, with the tombstone as its proof."""
+        body = super().problem()
+        return body if self.envelope is None else {**body, "envelope": self.envelope}
 
 
 class VersionStale(TierlinkError):

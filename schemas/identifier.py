@@ -55,7 +55,7 @@ class Prefix:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a dotted prefix; raise BadIdentifier with the position of the first bad character."""
+        """Read a dotted prefix; raise BadIdentifier with the position of the first fault."""
         if text == ROOT_TEXT:
             return cls(())
         if not text:
@@ -148,7 +148,9 @@ class Identifier:
                 fix="append '/' and the suffix, such as 88.118.8/ABC-0001",
             )
         if not head or head == ROOT_TEXT:
-            raise BadIdentifier("an identifier needs a prefix before the slash", value=text, position=0)
+            raise BadIdentifier(
+                "an identifier needs a prefix before the slash", value=text, position=0
+            )
         try:
             prefix = Prefix.parse(head)
         except BadIdentifier as err:
@@ -215,6 +217,11 @@ def _check_suffix(text: str, suffix: str, at: int) -> None:
         )
     if _PRINTABLE.fullmatch(suffix):  # nearly every real suffix ends here
         return
+    _check_characters(text, suffix, at)
+    _check_normal_form(text, suffix, at)
+
+
+def _check_characters(text: str, suffix: str, at: int) -> None:
     for offset, char in enumerate(suffix):
         category = unicodedata.category(char)
         if category in _REFUSED and char != " ":
@@ -230,18 +237,22 @@ def _check_suffix(text: str, suffix: str, at: int) -> None:
                 value=text,
                 position=at + offset,
             )
+
+
+def _check_normal_form(text: str, suffix: str, at: int) -> None:
     normal = unicodedata.normalize("NFC", suffix)
-    if normal != suffix:
-        offset = next(
-            (i for i, (a, b) in enumerate(zip(suffix, normal, strict=False)) if a != b),
-            min(len(normal), len(suffix) - 1),
-        )
-        raise BadIdentifier(
-            f"{_name(suffix[offset])} at position {at + offset} is not in Unicode form NFC",
-            value=text,
-            position=at + offset,
-            fix="normalise the suffix to NFC before you send it",
-        )
+    if normal == suffix:
+        return
+    offset = next(
+        (i for i, (a, b) in enumerate(zip(suffix, normal, strict=False)) if a != b),
+        min(len(normal), len(suffix) - 1),
+    )
+    raise BadIdentifier(
+        f"{_name(suffix[offset])} at position {at + offset} is not in Unicode form NFC",
+        value=text,
+        position=at + offset,
+        fix="normalise the suffix to NFC before you send it",
+    )
 
 
 def _utf8_length(text: str) -> int:

@@ -156,7 +156,9 @@ class PrivateKey:
         """Make a new key from the system's randomness."""
         if alg == ES256:
             return cls.from_handle(ec.generate_private_key(ec.SECP256R1()))
-        return cls.from_handle(ed25519.Ed25519PrivateKey.generate())
+        if alg == ED25519:
+            return cls.from_handle(ed25519.Ed25519PrivateKey.generate())
+        raise VerifyError("E_ALG", "algorithm outside the profile", value=alg)
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:

@@ -23,16 +23,25 @@ from . import canonical
 from .canonical import JsonObject
 from .claims import Members, without_empty
 from .envelope import LINK, Envelope, parse, sign
-from .errors import BadIdentifier, BadLink
+from .errors import BadLink
 from .identifier import Identifier
 from .keys import B64, Signer, b64encode, sha256
+from .target import MAX_HREF, check_href
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 SIDES = frozenset({UPSTREAM, DOWNSTREAM})
 TYPES = frozenset(
-    "CONSUMED_INTO CONTAINED_IN ATTACHED_TO INSTANCE_OF DERIVED_FROM SAME_AS SHIPPED_AS".split()
+    {
+        "CONSUMED_INTO",
+        "CONTAINED_IN",
+        "ATTACHED_TO",
+        "INSTANCE_OF",
+        "DERIVED_FROM",
+        "SAME_AS",
+        "SHIPPED_AS",
+    }
 )
-LIFECYCLES = frozenset("asSpecified asPlanned asBuilt asMaintained".split())
+LIFECYCLES = frozenset({"asSpecified", "asPlanned", "asBuilt", "asMaintained"})
 ASSERTED, WITHDRAWN = "asserted", "withdrawn"
 STATES = frozenset({ASSERTED, WITHDRAWN})
 
@@ -205,8 +214,8 @@ def _content(members: Members, issued_at: int) -> Assertion:
     side = members.choice("side", SIDES)
     link = Link(
         members.choice("type", TYPES),
-        _end(members, UPSTREAM),
-        _end(members, DOWNSTREAM),
+        members.identifier(UPSTREAM),
+        members.identifier(DOWNSTREAM),
         members.choice("lifecycle", LIFECYCLES, "asBuilt"),
         _occurrence(members),
     )
@@ -229,16 +238,6 @@ def _content(members: Members, issued_at: int) -> Assertion:
     )
 
 
-def _end(members: Members, name: str) -> Identifier:
-    text = members.text(name, 1024)
-    try:
-        return Identifier.parse(text)
-    except BadIdentifier as err:
-        raise BadIdentifier(
-            f"{name}: {err.detail}", value=text, position=err.position, fix=err.fix
-        ) from None
-
-
 def _occurrence(members: Members) -> str:
     # Part of the key, so always in the signed bytes, and mostly empty.
     return "" if members.take("occurrence") == "" else members.maybe_text("occurrence", 128) or ""
@@ -257,8 +256,11 @@ def _quantity(outer: Members, value: object) -> Quantity:
 
 def _evidence(outer: Members, value: object, where: str) -> Evidence:
     members = outer.inner(value, where)
+    href = members.maybe_text("href", MAX_HREF) or ""
     item = Evidence(
-        members.text("type", 32), members.text("id", 512), members.maybe_text("href", 2048) or ""
+        members.text("type", 32),
+        members.text("id", 512),
+        check_href(members, href, href) if href else "",
     )
     members.done()
     return item

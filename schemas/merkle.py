@@ -22,7 +22,7 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Subtree: TypeAlias = "Callable[[int, int], bytes]"
-"""(level, index) -> hash of the complete subtree over leaves [index << level, (index+1) << level)."""
+"""(level, index) -> hash of the complete subtree over [index << level, (index + 1) << level)."""
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -141,18 +141,30 @@ def verify_consistency(
     if not 0 <= old <= new:
         raise VerifyError("E_FORK", f"the tree shrank from {old} to {new}")
     if old in (0, new):
-        if proof:
-            raise VerifyError("E_FORK", "the proof should be empty")
-        if old == new and old_root != new_root:
-            raise VerifyError("E_FORK", "two roots of one size")
-        if old == 0 and old_root != EMPTY_ROOT:
-            raise VerifyError("E_FORK", "the root of the empty tree is another")
+        _check_unproven(old, new, proof, old_root, new_root)
         return
-    path = list(proof)
-    if old & (old - 1) == 0:  # a complete old tree: its root is the first node
-        path.insert(0, old_root)
+    # A complete old tree is itself the first node of the path, so proofs leave it out.
+    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
     if not path:
         raise VerifyError("E_FORK", "the proof is too short")
+    if _fold_two(old, new, path) != (old_root, new_root):
+        raise VerifyError("E_FORK", "the proof does not join the two roots")
+
+
+def _check_unproven(
+    old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
+) -> None:
+    """Check the two cases that need no proof: nothing before, and nothing new."""
+    if proof:
+        raise VerifyError("E_FORK", "the proof should be empty")
+    if old == new and old_root != new_root:
+        raise VerifyError("E_FORK", "two roots of one size")
+    if old == 0 and old_root != EMPTY_ROOT:
+        raise VerifyError("E_FORK", "the root of the empty tree is another")
+
+
+def _fold_two(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Fold a consistency path into the roots of both trees."""
     fn, sn = old - 1, new - 1
     while fn & 1:
         fn, sn = fn >> 1, sn >> 1
@@ -170,8 +182,7 @@ def verify_consistency(
         fn, sn = fn >> 1, sn >> 1
     if sn != 0:
         raise VerifyError("E_FORK", "the proof is too short")
-    if old_folded != old_root or new_folded != new_root:
-        raise VerifyError("E_FORK", "the proof does not join the two roots")
+    return old_folded, new_folded
 
 
 def _check_hashes(code: str, hashes: Sequence[bytes]) -> None:

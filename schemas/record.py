@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from .canonical import JsonObject
 from .claims import Members, without_empty
 from .envelope import RECORD, Envelope, parse, sign
-from .errors import BadIdentifier, BadRecord
+from .errors import BadRecord
 from .identifier import Identifier
 from .keys import B64, Signer
 from .rule import Rule, read_rule
@@ -113,7 +113,7 @@ def read_record(claims: JsonObject) -> Record:
     """Read the signed members of a record; raise BadRecord or BadIdentifier."""
     members = Members(claims, BadRecord)
     members.take("v")
-    identifier = Identifier.parse(members.text("id", 1024))
+    identifier = members.identifier("id")
     version = members.integer("ver", 1)
     prev = members.maybe_text("prev", 43)
     if (version == 1) != (prev is None):
@@ -127,7 +127,7 @@ def read_record(claims: JsonObject) -> Record:
 def read_draft(claims: JsonObject, issued_at: int) -> Record:
     """Read a draft (`identifier` and content, unsigned) as version 1; raise BadRecord."""
     members = Members(claims, BadRecord)
-    identifier = Identifier.parse(members.text("identifier", 1024))
+    identifier = members.identifier("identifier")
     record = read_content(members, identifier, issued_at=issued_at)
     members.done()
     return record
@@ -151,7 +151,9 @@ def read_content(members: Members, identifier: Identifier, *, issued_at: int) ->
     rule_claims = members.maybe_object("rule")
     if rule_claims is not None and kind != CLASS:
         raise members.fail("rule", "belongs to records of kind class", kind)
-    rule = read_rule(Members(rule_claims, BadRecord, "rule.")) if rule_claims else None
+    rule = None
+    if rule_claims is not None:
+        rule = read_rule(Members(rule_claims, BadRecord, "rule."))
     if status == RETIRED and (targets or attributes or rule or parent):
         raise BadRecord(
             "a retired record keeps nothing but its identifier and kind",
@@ -173,24 +175,18 @@ def read_content(members: Members, identifier: Identifier, *, issued_at: int) ->
 
 
 def _parent(members: Members, identifier: Identifier) -> Identifier | None:
-    text = members.maybe_text("parent", 1024)
-    if text is None:
+    parent = members.maybe_identifier("parent")
+    if parent is None:
         return None
-    try:
-        parent = Identifier.parse(text)
-    except BadIdentifier as err:
-        raise BadIdentifier(
-            f"parent: {err.detail}", value=text, position=err.position, fix=err.fix
-        ) from None
     if parent.prefix != identifier.prefix:
         raise members.fail(
             "parent",
             f"is not under {identifier.prefix}; a parent shares its child's prefix, "
             "and a relation between companies is a link",
-            text,
+            parent.text,
         )
     if parent == identifier:
-        raise members.fail("parent", "is the record itself", text)
+        raise members.fail("parent", "is the record itself", parent.text)
     return parent
 
 

@@ -21,7 +21,7 @@ from . import uritemplate
 from .claims import Members, without_empty
 from .errors import BadRecord
 from .identifier import Identifier
-from .target import check_href, check_hreflang, check_media_type, check_rel
+from .target import MAX_HREF, check_href, check_hreflang, check_media_type, check_rel
 
 MAX_PATTERN = 256
 MAX_FIELDS = 8
@@ -84,15 +84,24 @@ class Rule:
         found = compile_pattern(self.pattern).regex.fullmatch(suffix)
         return found.groupdict() if found else None
 
-    def expand(self, identifier: Identifier, fields: dict[str, str]) -> tuple[tuple[TargetTemplate, str], ...]:
-        """Return each target template with its expanded href."""
+    def expand(
+        self, identifier: Identifier, fields: dict[str, str]
+    ) -> tuple[tuple[TargetTemplate, str], ...]:
+        """Return each target template with its expanded href; one that grows too long is left out.
+
+        The suffix and what the owner wrote decide that, so everybody leaves out the same ones.
+        """
         values = {
             **fields,
             "identifier": identifier.text,
             "prefix": str(identifier.prefix),
             "suffix": identifier.suffix,
         }
-        return tuple((target, uritemplate.expand(target.template, values)) for target in self.targets)
+        expanded = (
+            (target, uritemplate.expand_within(MAX_HREF, target.template, values))
+            for target in self.targets
+        )
+        return tuple((target, href) for target, href in expanded if href is not None)
 
     def claims(self) -> dict[str, object]:
         """Return the signed members."""
@@ -170,7 +179,8 @@ def read_rule(members: Members) -> Rule:
         unknown = sorted(uritemplate.names(target.template) - known)
         if unknown:
             raise BadRecord(
-                f"template uses {unknown[0]}, which is no field of the pattern", value=target.template
+                f"template uses {unknown[0]}, which is no field of the pattern",
+                value=target.template,
             )
         check_href(members, target.template.partition("{")[0], target.template)
     return Rule(pattern, targets)

@@ -1,6 +1,14 @@
 """What crosses the seam between an authority and a resolver, in process or over HTTP.
 
 Envelopes travel as signed; whoever receives them verifies them. Nothing here is trusted.
+
+The JSON forms, of /v1/source and /v1/source/edges; `from_json` raises BadInput on a malformed one,
+and ignores members it does not know, so that nodes of different releases understand each other:
+
+    Fetched  {found: [{identifier, state, records?, assertions?, more_links?}],
+              delegations, watermark}
+    Edges    {edges: [{type, upstream, downstream, lifecycle, occurrence?, assertions}],
+              delegations, watermark, truncated}
 """
 
 from __future__ import annotations
@@ -9,9 +17,16 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .canonical import JsonObject
 from .change import Watermark
+from .claims import Members
+from .envelope import MAX_TOKEN
+from .errors import BadInput
 from .identifier import Identifier
-from .link import Link
+from .link import DOWNSTREAM, LIFECYCLES, SIDES, TYPES, UPSTREAM, Link
+from .record import MAX_ANCESTORS
+
+MAX_ITEMS = 200_000  # of any array in a reply: a bound against nonsense, not a page size
 
 
 class State(enum.StrEnum):
@@ -23,6 +38,9 @@ class State(enum.StrEnum):
     MISSING = "missing"  # the prefix lives here, the identifier does not
     PREFIX_SUSPENDED = "prefix_suspended"
     FOREIGN = "foreign"  # the prefix does not live here
+
+
+_STATES = frozenset(state.value for state in State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +58,17 @@ class Found:
     assertions: tuple[str, ...] = ()
     more_links: bool = False
 
+    def to_json(self) -> JsonObject:
+        """Return the JSON form."""
+        value: JsonObject = {"identifier": self.identifier.text, "state": self.state.value}
+        if self.records:
+            value["records"] = list(self.records)
+        if self.assertions:
+            value["assertions"] = list(self.assertions)
+        if self.more_links:
+            value["more_links"] = True
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -52,6 +81,23 @@ class Fetched:
     delegations: tuple[str, ...]
     watermark: Watermark
 
+    def to_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "found": [found.to_json() for found in self.found.values()],
+            "delegations": list(self.delegations),
+            "watermark": str(self.watermark),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Fetched:
+        """Read the JSON form; raise BadInput."""
+        members = Members({}, BadInput).inner(value, "source.")
+        found = members.array("found", MAX_ITEMS, _found)
+        delegations = members.array("delegations", MAX_ITEMS, _envelope)
+        watermark = Watermark.parse(members.text("watermark", 128))
+        return cls({item.identifier: item for item in found}, delegations, watermark)
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -59,6 +105,19 @@ class Edge:
 
     link: Link
     assertions: tuple[str, ...]
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON form."""
+        value: JsonObject = {
+            "type": self.link.type,
+            "upstream": self.link.upstream.text,
+            "downstream": self.link.downstream.text,
+            "lifecycle": self.link.lifecycle,
+            "assertions": list(self.assertions),
+        }
+        if self.link.occurrence:
+            value["occurrence"] = self.link.occurrence
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +128,50 @@ class Edges:
     delegations: tuple[str, ...]
     watermark: Watermark
     truncated: bool = False
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "edges": [edge.to_json() for edge in self.edges],
+            "delegations": list(self.delegations),
+            "watermark": str(self.watermark),
+            "truncated": self.truncated,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Edges:
+        """Read the JSON form; raise BadInput."""
+        members = Members({}, BadInput).inner(value, "edges.")
+        edges = members.array("edges", MAX_ITEMS, _edge)
+        delegations = members.array("delegations", MAX_ITEMS, _envelope)
+        watermark = Watermark.parse(members.text("watermark", 128))
+        return cls(edges, delegations, watermark, truncated=members.take("truncated") is True)
+
+
+def _found(value: object, where: str) -> Found:
+    members = Members({}, BadInput).inner(value, where)
+    return Found(
+        members.identifier("identifier"),
+        State(members.choice("state", _STATES)),
+        members.array("records", MAX_ANCESTORS + 1, _envelope),
+        members.array("assertions", MAX_ITEMS, _envelope),
+        more_links=members.take("more_links") is True,
+    )
+
+
+def _edge(value: object, where: str) -> Edge:
+    members = Members({}, BadInput).inner(value, where)
+    link = Link(
+        members.choice("type", TYPES),
+        members.identifier(UPSTREAM),
+        members.identifier(DOWNSTREAM),
+        members.choice("lifecycle", LIFECYCLES),
+        members.maybe_text("occurrence", 128) or "",
+    )
+    return Edge(link, members.array("assertions", len(SIDES), _envelope))
+
+
+def _envelope(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TOKEN:
+        raise BadInput(f"{where.rstrip('.')} is not an envelope", value=value)
+    return value

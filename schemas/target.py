@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from .claims import Members, without_empty
 
 MAX_HREF = 2048
-SCHEMES = frozenset(
-    "http https coap coaps mqtt mqtts amqp amqps ws wss opc.tcp ftp ftps urn did mailto tel".split()
-)
 REDIRECTABLE = frozenset({"http", "https"})
+_DEVICE = frozenset({"coap", "coaps", "mqtt", "mqtts", "amqp", "amqps", "ws", "wss", "opc.tcp"})
+_OTHER = frozenset({"ftp", "ftps", "urn", "did", "mailto", "tel"})
+SCHEMES = REDIRECTABLE | _DEVICE | _OTHER
 
-_URI = re.compile(r"([a-z][a-z0-9+.\-]*):((?:[!#$&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*)")
+_URI = re.compile(
+    r"([a-z][a-z0-9+.\-]*):((?:[!#$&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*)"
+)
 _AUTHORITY = re.compile(r"//[^/?#@]+(?:[/?#]|$)")
 _REL = re.compile(r"[a-z][a-z0-9.\-]*(?::[A-Za-z0-9._\-]+)?|https?://[!-~]+")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+(?:; ?[A-Za-z0-9\-]+=[!-~]+)*")
+_NAME = r"[A-Za-z0-9!#$&^_.+\-]+"  # has no ";" and no "=", so that matching is linear
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:; ?{_NAME}=(?:{_NAME}|\"[ !#-\[\]-~]*\"))*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 
 

@@ -7,8 +7,9 @@ parameters, which for one string is the same; lists and maps do not occur.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -45,6 +46,7 @@ _Variable: TypeAlias = "tuple[str, int | None]"
 _Part: TypeAlias = "str | tuple[_Operator, tuple[_Variable, ...]]"
 
 
+@lru_cache(maxsize=4096)
 def parse(template: str) -> tuple[_Part, ...]:
     """Split a template into literals and expressions; raise BadRecord where it is malformed."""
     if len(template) > MAX_TEMPLATE:
@@ -55,7 +57,9 @@ def parse(template: str) -> tuple[_Part, ...]:
         opened = template.find("{", at)
         literal = template[at:] if opened < 0 else template[at:opened]
         if not _LITERAL.fullmatch(literal):
-            raise BadRecord("template has a character that no URI may hold", value=template, position=at)
+            raise BadRecord(
+                "template has a character that no URI may hold", value=template, position=at
+            )
         if literal:
             parts.append(literal)
         if opened < 0:
@@ -69,7 +73,11 @@ def parse(template: str) -> tuple[_Part, ...]:
 
 
 def _expression(template: str, body: str, at: int) -> _Part:
-    operator = _OPERATORS.get(body[:1]) if body[:1] and not (body[0].isalnum() or body[0] in "_%") else None
+    operator = (
+        _OPERATORS.get(body[:1])
+        if body[:1] and not (body[0].isalnum() or body[0] in "_%")
+        else None
+    )
     if operator is None:
         operator, names = _OPERATORS[""], body
     else:
@@ -92,20 +100,35 @@ def names(template: str) -> frozenset[str]:
 
 def expand(template: str, values: Mapping[str, str]) -> str:
     """Expand a template (RFC 6570 §3); a variable without a value is undefined and left out."""
+    return "".join(_expanded(template, values))
+
+
+def expand_within(limit: int, template: str, values: Mapping[str, str]) -> str | None:
+    """Expand a template, None where the result has over `limit` characters.
+
+    Stops at the limit: a short template can name a long value hundreds of times.
+    """
     out: list[str] = []
+    left = limit
+    for text in _expanded(template, values):
+        left -= len(text)
+        if left < 0:
+            return None
+        out.append(text)
+    return "".join(out)
+
+
+def _expanded(template: str, values: Mapping[str, str]) -> Iterator[str]:
     for part in parse(template):
         if isinstance(part, str):
-            out.append(quote(part, safe=_RESERVED + "%"))
+            yield quote(part, safe=_RESERVED + "%")
             continue
         operator, variables = part
-        pieces = [
-            _piece(operator, name, values[name][:length])
-            for name, length in variables
-            if name in values
-        ]
-        if pieces:
-            out.append(operator.first + operator.separator.join(pieces))
-    return "".join(out)
+        between = operator.first
+        for name, length in variables:
+            if name in values:
+                yield between + _piece(operator, name, values[name][:length])
+                between = operator.separator
 
 
 def _piece(operator: _Operator, name: str, value: str) -> str:

@@ -66,23 +66,8 @@ class MapProof:
 
 def verify_map(root: bytes, key: bytes, proof: MapProof) -> bytes | None:
     """Return the value of a key under a root, None where it is absent; raise VerifyError E_MAP."""
-    if not 0 <= proof.depth <= KEY_BITS or len(key) != KEY_BITS // 8:
-        raise VerifyError("E_MAP", "a path has at most 256 siblings")
-    if proof.bitmap < 0 or proof.bitmap >> proof.depth:
-        raise VerifyError("E_MAP", "the bitmap names siblings below the path's end")
-    if proof.bitmap.bit_count() != len(proof.siblings):
-        raise VerifyError("E_MAP", "the bitmap and the siblings do not fit")
-    if any(len(item) != len(ZERO) or item == ZERO for item in proof.siblings):
-        raise VerifyError("E_MAP", "a sibling is not a hash")
-    folded, value = ZERO, None
-    if proof.terminal is not None:
-        found, content = proof.terminal
-        if len(found) != len(key) or len(content) != VALUE_BYTES:
-            raise VerifyError("E_MAP", "the entry at the path's end is malformed")
-        if any(bit(found, depth) != bit(key, depth) for depth in range(proof.depth)):
-            raise VerifyError("E_MAP", "the entry at the path's end shares no path with the key")
-        folded = map_leaf(found, content)
-        value = content if found == key else None
+    _check_shape(key, proof)
+    folded, value = _terminal(key, proof)
     remaining = list(proof.siblings)
     for depth in range(proof.depth - 1, -1, -1):
         sibling = remaining.pop() if proof.bitmap >> depth & 1 else ZERO
@@ -90,6 +75,29 @@ def verify_map(root: bytes, key: bytes, proof: MapProof) -> bytes | None:
     if folded != root:
         raise VerifyError("E_MAP", "the path does not lead to the map root")
     return value
+
+
+def _check_shape(key: bytes, proof: MapProof) -> None:
+    if not 0 <= proof.depth <= KEY_BITS or len(key) != KEY_BITS // 8:
+        raise VerifyError("E_MAP", f"a path has at most {KEY_BITS} siblings")
+    if proof.bitmap < 0 or proof.bitmap >> proof.depth:
+        raise VerifyError("E_MAP", "the bitmap names siblings below the path's end")
+    if proof.bitmap.bit_count() != len(proof.siblings):
+        raise VerifyError("E_MAP", "the bitmap and the siblings do not fit")
+    if any(len(item) != len(ZERO) or item == ZERO for item in proof.siblings):
+        raise VerifyError("E_MAP", "a sibling is not a hash")
+
+
+def _terminal(key: bytes, proof: MapProof) -> tuple[bytes, bytes | None]:
+    """Return the hash of what the path ends in, and the value where that is the key's own."""
+    if proof.terminal is None:
+        return ZERO, None
+    found, content = proof.terminal
+    if len(found) != len(key) or len(content) != VALUE_BYTES:
+        raise VerifyError("E_MAP", "the entry at the path's end is malformed")
+    if any(bit(found, depth) != bit(key, depth) for depth in range(proof.depth)):
+        raise VerifyError("E_MAP", "the entry at the path's end shares no path with the key")
+    return map_leaf(found, content), content if found == key else None
 
 
 class VerifiableMap:

@@ -1,3 +1,8 @@
 """What every test may rely on: a real PostgreSQL, and that nothing is skipped unseen in CI."""
 
-pytest_plugins = ["tests.fixtures_pg", "tests.strict_skips"]
+pytest_plugins = [
+    "tests.fixtures_pg",
+    "tests.fixtures_registry",
+    "tests.sql_recorder",
+    "tests.strict_skips",
+]

@@ -1,1 +1,33 @@
-"""The roof: the command line, the composition of the wings, and the client that partners import."""
+"""tierlink for partners' own programs: `Client`, `AsyncClient` and `verify`.
+
+    from tierlink import Client
+
+    with Client("https://node.example", trust="trust.json") as client:
+        answer = client.resolve("88.118.8/PACK-0001")
+
+Each name is loaded when it is first used; importing the package opens and reads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tierlink.client import AsyncClient, Client
+    from tierlink.client.verdict import verify
+
+__all__ = ["AsyncClient", "Client", "verify"]
+
+_HOME = {
+    "AsyncClient": "tierlink.client",
+    "Client": "tierlink.client",
+    "verify": "tierlink.client.verdict",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -1,20 +1,23 @@
 """The connection to PostgreSQL: one pool, two kinds of transaction, the only commit.
 
-`Store.read()` gives a `ReadTx`, one consistent snapshot (REPEATABLE READ, READ ONLY); `Store.write()`
-gives a `WriteTx`, which is committed when the block ends well and rolled back when it does not.
+`Store.read()` gives a `ReadTx`, one consistent snapshot (REPEATABLE READ, READ ONLY);
+`Store.write()` gives a `WriteTx`, which is committed when the block ends well and rolled back when
+it does not. `Store.statement()` lends a connection for one hot read.
 A database that is away becomes `Unavailable`; whoever wrote nothing has lost nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from schemas.errors import Unavailable
@@ -23,9 +26,13 @@ POOL = 20
 CONNECT_SECONDS = 2
 STATEMENT_MS = 10_000
 LOCK_MS = 5_000
+IDLE_MS = 10_000  # of an open transaction: it holds back the watermark of every resolver
 
-# SQLSTATE classes: connection, resources, operator intervention, serialisation and deadlock
-_AWAY = ("08", "53", "57", "40001", "40P01", "55P03", "25006")
+# SQLSTATE classes and codes of a database that is away or will not, not of a mistake of ours:
+# connection, authorisation, no such database, resources, operator intervention; serialisation,
+# deadlock, lock and idle timeouts, read-only (a demoted primary)
+_AWAY = ("08", "28", "3D", "53", "57", "40001", "40P01", "55P03", "25P03", "25006")
+_NO_TABLES = ("42P01", "42703", "3F000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,12 @@ class ReadTx:
     connection: AsyncConnection
 
     async def driver(self) -> asyncpg.Connection[Any]:
-        """Return asyncpg's own connection, for COPY and hot reads; it shares the transaction."""
-        raw = await self.connection.get_raw_connection()
-        found = raw.driver_connection
-        assert isinstance(found, asyncpg.Connection)
+        """Return asyncpg's own connection, for COPY and bulk work; it shares the transaction."""
+        found = await _driver(self.connection)
+        if not found.is_in_transaction():
+            # SQLAlchemy sends BEGIN with its first statement; without one the driver would commit
+            # every statement for itself.
+            await self.connection.exec_driver_sql("SELECT 1")
         return found
 
 
@@ -68,10 +77,15 @@ class Store:
                     "application_name": "tierlink",
                     "statement_timeout": str(STATEMENT_MS),
                     "lock_timeout": str(LOCK_MS),
+                    "idle_in_transaction_session_timeout": str(IDLE_MS),
                     "jit": "off",
+                    # Look-ups by key: no plan depends on the values, and planning the larger
+                    # statements costs more than running them.
+                    "plan_cache_mode": "force_generic_plan",
                 },
             },
         )
+        event.listen(engine.sync_engine, "checkout", _refuse_closed)
         return cls(engine)
 
     async def close(self) -> None:
@@ -83,27 +97,65 @@ class Store:
         """Open a read-only snapshot; raise Unavailable where the database is away."""
         with _translated():
             async with self.engine.connect() as connection:
-                await connection.execution_options(
+                connection = await connection.execution_options(  # noqa: PLW2901
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
                 async with connection.begin():
                     yield ReadTx(connection)
 
     @asynccontextmanager
+    async def statement(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """Lend a connection for one reading statement, which is its own snapshot.
+
+        For hot reads: no BEGIN and no COMMIT, so one statement is one round trip. Raise
+        Unavailable where the database is away.
+        """
+        with _translated():
+            async with self.engine.connect() as connection:
+                yield await _driver(connection)
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[WriteTx]:
         """Open a transaction and commit it at the end; raise Unavailable where it cannot be.
 
-        The commit is shielded: a caller who goes away cannot leave one half answered.
+        A commit that was begun is waited for, whoever cancels meanwhile: the connection is not
+        given back under it, and the caller learns of the cancellation after it. Where the
+        connection is lost during the commit, nobody knows: Unavailable, and the write may stand.
         """
         with _translated():
             async with self.engine.connect() as connection:
                 transaction = await connection.begin()
-                try:
-                    yield WriteTx(connection)
-                except BaseException:
-                    await transaction.rollback()
-                    raise
-                await asyncio.shield(transaction.commit())
+                yield WriteTx(connection)  # an exception here rolls back, as the connection closes
+                await _undisturbed(transaction.commit())
+
+
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection[Any]:
+    raw = await connection.get_raw_connection()
+    found = raw.driver_connection
+    assert isinstance(found, asyncpg.Connection)
+    return found
+
+
+def _refuse_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Pass over a pooled connection that the server has closed meanwhile; costs no round trip."""
+    driver = getattr(connection, "driver_connection", None)
+    if driver is not None and driver.is_closed():
+        raise DisconnectionError
+
+
+async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Finish the work even when the task that waits for it is cancelled; then be cancelled."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as err:
+            cancelled = err
+    if cancelled is not None:
+        task.exception()  # seen: the cancellation says more
+        raise cancelled
+    task.result()
 
 
 class _translated:  # noqa: N801  (reads as the statement it is)
@@ -113,18 +165,35 @@ class _translated:  # noqa: N801  (reads as the statement it is)
         return None
 
     def __exit__(self, _: object, err: BaseException | None, __: object) -> None:
-        if err is not None and _away(err):
-            raise Unavailable("the database does not answer", retry_after=1) from err
+        found = _unavailable(err)
+        if found is not None:
+            raise found from err
 
 
-def _away(err: BaseException) -> bool:
-    if isinstance(err, InterfaceError | asyncpg.InterfaceError | OSError | TimeoutError):
-        return True
-    if isinstance(err, DBAPIError):
-        if err.connection_invalidated:
-            return True
-        original = err.orig.__cause__ if err.orig is not None else None
-        return _away(original) if original is not None else False
-    if isinstance(err, asyncpg.PostgresError):
-        return str(err.sqlstate or "").startswith(_AWAY)
-    return type(err).__name__ == "TimeoutError"
+def _unavailable(err: BaseException | None) -> Unavailable | None:
+    if err is None or isinstance(err, Unavailable):
+        return None
+    if isinstance(err, PoolExhausted):
+        return Unavailable("every connection to the database is busy")
+    cause = _cause(err)
+    state = str(getattr(cause, "sqlstate", None) or "")
+    if state.startswith(_NO_TABLES):
+        return Unavailable(
+            "the tables of the database are missing or old", retry_after=10, fix="tierlink migrate"
+        )
+    if state.startswith(_AWAY) or _lost(cause):
+        return Unavailable("the database does not answer")
+    return None
+
+
+def _cause(err: BaseException) -> BaseException:
+    """Return what the driver raised, below SQLAlchemy's two layers."""
+    if isinstance(err, DBAPIError) and err.orig is not None:
+        return err.orig.__cause__ or err.orig
+    return err
+
+
+def _lost(cause: BaseException) -> bool:
+    if isinstance(cause, asyncpg.InterfaceError):  # also the class of plain misuse
+        return "closed" in str(cause)
+    return isinstance(cause, OSError | TimeoutError)

@@ -76,7 +76,7 @@ def _now(name: str) -> Column[object]:
 node = Table(
     "node",
     metadata,
-    Column("id", SmallInteger, primary_key=True),
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
     _text("incarnation"),
     _now("created_at"),
     CheckConstraint("id = 1", name="one_row"),
@@ -205,7 +205,7 @@ rules = Table(
     _text("identifier"),
     Column("pattern", Text, nullable=False),
     PrimaryKeyConstraint("unit", "identifier"),
-    Index(None, "unit", "head"),
+    Index(None, "unit", "head", "identifier"),
 )
 
 # One side's newest statement of a link, under the unit of the side that speaks.

@@ -141,10 +141,10 @@ class _Planner:
         )
 
     def _text(self, value: object, place: str) -> str:
-        """Return foreign text as it may be signed (NFC, UTF-8), empty where it may not."""
+        """Return foreign text as it may be signed (NFC, one line), empty where it may not."""
         if not isinstance(value, str) or not value.strip():
             return ""
-        normal = unicodedata.normalize("NFC", value.strip())
+        normal = unicodedata.normalize("NFC", " ".join(value.split()))
         if len(normal) <= _MAX_TEXT and normal.encode("utf-8", "ignore").decode() == normal:
             return normal
         self.note("text_refused", place, f"over {_MAX_TEXT} characters, or no Unicode text")

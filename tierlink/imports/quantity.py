@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from schemas.link import Quantity
 
@@ -39,6 +39,7 @@ UNITS = {
     "tonneMetricTon": "TNE",
 }
 _CODE = re.compile(r"[A-Z0-9]{2,3}")
+_NUMBER = re.compile(r"-?[0-9]{1,60}(?:\.[0-9]{1,60})?(?:[eE][+\-]?[0-9]{1,3})?")
 _PLACES = 9  # decimal places that a signed quantity may have
 _WHOLE = 18  # digits before the point
 _LONGEST = 40  # decimals that are worth writing out to see whether they are zeros
@@ -81,15 +82,14 @@ def rec20(unit: object) -> str:
 def _plain(number: object) -> str:
     if isinstance(number, bool) or not isinstance(number, int | Decimal | str):
         raise UnusableQuantity(f"quantity number {number!r} is not a number")
-    try:
-        amount = Decimal(number)
-    except InvalidOperation:
-        raise UnusableQuantity(f"quantity number {number!r} is not a number") from None
+    if isinstance(number, str) and not _NUMBER.fullmatch(number):
+        raise UnusableQuantity(f"quantity number {number!r} is not a number")
+    amount = Decimal(number)
     if not amount.is_finite() or amount < 0:
         raise UnusableQuantity(f"quantity number {number!r} is not a plain amount")
     if amount.adjusted() >= _WHOLE or amount.as_tuple().exponent < -_LONGEST:  # type: ignore[operator]
         raise UnusableQuantity(f"quantity number {number!r} is out of range")
-    text = format(amount, "f")
+    text = format(abs(amount), "f")  # a JSON number may be -0.0
     whole, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
     if len(fraction) > _PLACES:

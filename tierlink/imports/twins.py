@@ -25,7 +25,9 @@ from .report import Note
 
 CONTAINER = "https://catenax.io/schema/TestDataContainer/1.0.0"
 
-_ASPECT = re.compile(r"urn:(?:bamm|samm):([^#\s]+):([0-9]+(?:\.[0-9]+)*)#([A-Za-z][A-Za-z0-9]*)")
+_ASPECT = re.compile(
+    r"urn:(?:bamm|samm):([^#\s]+):([0-9]{1,9}(?:\.[0-9]{1,9})*)#([A-Za-z][A-Za-z0-9]*)"
+)
 _UUID = re.compile(r"(?:urn:uuid:)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})", re.IGNORECASE)
 _BPNL = re.compile(r"BPNL[0-9A-Za-z]{12}")
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -132,8 +134,8 @@ def _unwrap(aspect: Aspect) -> Aspect:
 def _stated_manufacturer(twin: Twin) -> str:
     # Older containers have no `bpnl`; the holder then stands among the twin's local identifiers.
     for aspect in twin.aspects:
-        stated = local_identifiers(aspect).get("manufacturerId")
-        if stated and read_bpnl(stated):
+        stated = read_bpnl(local_identifiers(aspect).get("manufacturerId"))
+        if stated:
             return stated
     return ""
 
@@ -161,8 +163,8 @@ def read_uuid(value: object, where: str) -> str:
 
 
 def read_bpnl(value: object) -> str:
-    """Return a well-formed business partner number, empty where it is not one."""
-    return value if isinstance(value, str) and _BPNL.fullmatch(value) else ""
+    """Return a well-formed business partner number in capitals, empty where it is not one."""
+    return value.upper() if isinstance(value, str) and _BPNL.fullmatch(value) else ""
 
 
 def step(where: str, member: str) -> str:

@@ -1,0 +1,1 @@
+"""One module per measured thing; a benchmark is a module with `measure(settings)`."""

@@ -1,0 +1,51 @@
+"""/v1/changes: what changed, for the resolvers that follow this node."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from registry.api.deps import DepsDep, StrictQuery
+from registry.api.openapi import problems
+from registry.reader import MAX_CHANGES, Reader
+from schemas.change import Watermark
+
+router = APIRouter(tags=["federation"])
+
+_EXAMPLE = {
+    "changes": [{"position": 4711, "op": "record", "about": "88.118.8/CELL-1", "version": 2}],
+    "watermark": "Yk3nq0hA2mFz81Lw.4712",
+    "more": False,
+}
+
+
+class ChangesQuery(BaseModel):
+    """From where on, and how many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: str | None = Field(None, description="the watermark of the answer before")
+    limit: int = Field(MAX_CHANGES, ge=1, le=MAX_CHANGES)
+
+
+@router.get(
+    "/v1/changes",
+    summary="Read what changed since a watermark",
+    responses={
+        200: {
+            "description": "at once, also when nothing changed; without `after` just the "
+            "watermark of now, and of another history than that of `after` likewise",
+            "content": {"application/json": {"example": _EXAMPLE}},
+        },
+        **problems(400, 503),
+    },
+    dependencies=[StrictQuery],
+)
+async def changes(query: Annotated[ChangesQuery, Query()], deps: DepsDep) -> JSONResponse:
+    """Give the changes below the new watermark, oldest first; those of one write together."""
+    after = None if query.after is None else Watermark.parse(query.after)
+    batch = await Reader(deps.store).changes(after, query.limit)
+    return JSONResponse(batch.to_json(), headers={"cache-control": "no-store"})

@@ -1,0 +1,31 @@
+"""/healthz: the process answers. /readyz: it can do its work. For the registry's own role."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from registry import prefixes
+from registry.api.deps import Read
+from registry.api.openapi import problems
+
+router = APIRouter(tags=["operations"])
+
+_HEADERS = {"cache-control": "no-store"}
+
+
+@router.get("/healthz", summary="The process answers")
+async def healthz() -> JSONResponse:
+    """Say so."""
+    return JSONResponse({"status": "ok"}, headers=_HEADERS)
+
+
+@router.get(
+    "/readyz",
+    summary="The database answers, is migrated and founded",
+    responses=problems(503),
+)
+async def readyz(tx: Read) -> JSONResponse:
+    """Say so, or 503 with what is amiss and the command that mends it."""
+    await prefixes.root(tx)
+    return JSONResponse({"status": "ready"}, headers=_HEADERS)

@@ -1,0 +1,54 @@
+"""The registry's ASGI app: the list of routers and the list of layers, nothing else."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from registry.api import (
+    accounts,
+    changes,
+    docs,
+    health,
+    identifiers,
+    links,
+    openapi,
+    prefixes,
+    problems,
+    source,
+    trust,
+)
+from registry.api.problems import Problems
+from registry.api.transaction import Deps, Transactions
+
+ROUTERS = (
+    prefixes.router,
+    accounts.router,
+    identifiers.router,
+    links.router,
+    changes.router,
+    source.router,
+    trust.router,
+    health.router,
+    docs.router,
+)
+
+
+def create_app(deps: Deps) -> FastAPI:
+    """Build the app over what the composition root made."""
+    app = FastAPI(
+        title="tierlink registry",
+        version="1",
+        description=docs.DESCRIPTION,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Outermost first.
+        middleware=[Middleware(Problems), Middleware(Transactions, deps=deps)],
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.install(app)
+    return app

@@ -1,0 +1,297 @@
+"""Identifiers in bulk: the steps of `identifiers`, for a chunk of lines in one transaction.
+
+Reading, verifying and signing take most of the time and need no row, so they are done in threads,
+while the chunk before is written. Writing decides line by line, in order, from what stands and what
+the lines before have made of it, and then stores the whole chunk with a few statements. Updates
+that reshape a family (retirements, other parents) are rare and written one by one.
+
+What was read may be overtaken before it is written. Then the transaction is given up and the
+chunk decided anew from what stands by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain as chained
+
+from registry import changes, identifiers, prefixes, succession
+from registry.accounts import Caller
+from registry.changes import Entry
+from registry.keyring import Keyring
+from registry.lines import Line, Result
+from registry.store import identifier_batches as bulk, identifiers as store, rules
+from registry.store.engine import Store, WriteTx
+from registry.store.identifier_batches import Overtaken
+from registry.store.identifiers import Kin, Standing
+from registry.store.rules import RuleRow
+from registry.store.tables import unit_of
+from registry.succession import Offer, Step, decide, read_offer, standing
+from schemas import canonical
+from schemas.chain import Chain
+from schemas.change import Op
+from schemas.delegation import RECORD_USE
+from schemas.envelope import Envelope
+from schemas.errors import KeyNotHosted, TierlinkError, Unavailable
+from schemas.keys import Signer
+from schemas.record import RETIRED, Record
+from schemas.rule import Rule
+
+ATTEMPTS = 5  # of a chunk that others overtake
+THREADS = min(4, os.cpu_count() or 1)  # that verify one chunk
+PACE = 50  # lines decided before others get the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    """With what the lines of one caller are verified and signed."""
+
+    chain: Chain
+    signer: Signer | KeyNotHosted  # or why no draft can be signed
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A record that its holder or the hosted key has signed, as it would be stored."""
+
+    record: Record
+    envelope: Envelope
+    stored: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A line that was read; `said` is what it says, or what refuses it."""
+
+    number: int
+    said: _Signed | TierlinkError
+    about: str | None
+
+    def result(self, outcome: dict[str, object] | TierlinkError) -> Result:
+        """Answer the line."""
+        about = {} if self.about is None else {"identifier": self.about}
+        return Result(self.number, outcome, about)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A chunk that may be written while this chain stands."""
+
+    lines: Sequence[Line]
+    chain: Chain
+    items: Sequence[_Item]
+
+
+class RecordBatch:
+    """The work of one streamed request; satisfies `lines.Work`."""
+
+    def __init__(
+        self, opened: Store, keyring: Keyring, caller: Caller, clock: Callable[[], int]
+    ) -> None:
+        self._store = opened
+        self._keyring = keyring
+        self._caller = caller
+        self._clock = clock
+
+    async def prepare(self, lines: Sequence[Line]) -> _Prepared:
+        """Read, verify and sign lines, in threads."""
+        speaker = await self._speaker()
+        read = partial(_read_lines, caller=self._caller, speaker=speaker, now=self._clock())
+        share = -(-len(lines) // THREADS)
+        shares = [lines[at : at + share] for at in range(0, len(lines), share)]
+        done = await asyncio.gather(*(asyncio.to_thread(read, item) for item in shares))
+        return _Prepared(lines, speaker.chain, list(chained.from_iterable(done)))
+
+    async def write(self, prepared: _Prepared) -> Sequence[Result]:
+        """Write a chunk; raise PrefixSuspended, Unavailable and the like for it as a whole."""
+        for _ in range(ATTEMPTS):
+            try:
+                async with self._store.write() as tx:
+                    chain = await prefixes.chain(tx, self._caller.prefix)
+                    if chain == prepared.chain:
+                        chain.check_time(self._clock())
+                        return await _Writing(tx, self._caller).results(prepared.items)
+            except Overtaken:
+                continue
+            prepared = await self.prepare(prepared.lines)
+        raise Unavailable("others keep writing the same identifiers")
+
+    async def _speaker(self) -> _Speaker:
+        prefix = self._caller.prefix
+        async with self._store.read() as tx:
+            chain = await prefixes.chain(tx, prefix)
+            try:
+                return _Speaker(chain, await self._keyring.signer(tx, prefix, RECORD_USE))
+            except KeyNotHosted as err:
+                return _Speaker(chain, err)
+
+
+def _read_lines(
+    lines: Iterable[Line], *, caller: Caller, speaker: _Speaker, now: int
+) -> list[_Item]:
+    return [_read_line(line, caller, speaker, now) for line in lines]
+
+
+def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item:
+    about = None
+    try:
+        if line.error is not None:
+            raise line.error
+        offer = read_offer(canonical.decode_object(line.raw), now)
+        about = offer.record.identifier.text
+        caller.must_hold(offer.record.identifier.prefix)
+        envelope = _sealed(offer, speaker, now)
+    except TierlinkError as err:
+        return _Item(line.number, err, about)
+    return _Item(
+        line.number, _Signed(offer.record, envelope, standing(offer.record, envelope)), about
+    )
+
+
+def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:
+    """Check the client's envelope, or make the draft's."""
+    if offer.envelope is not None:
+        identifiers.check_envelope(speaker.chain, offer.record, offer.envelope, now)
+        return offer.envelope
+    decide(None, offer.record, "")
+    if isinstance(speaker.signer, KeyNotHosted):
+        raise speaker.signer
+    return identifiers.sign(speaker.chain, offer.record, speaker.signer)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What was decided and is not stored yet."""
+
+    first: dict[str, Standing] = field(default_factory=dict)
+    next: dict[str, tuple[int, Standing]] = field(default_factory=dict)  # number replaced, by what
+    past: list[Standing] = field(default_factory=list)  # replaced before they were stored
+    rules: dict[str, Rule | None] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+
+
+class _Writing:
+    """One attempt to write a chunk, in one transaction."""
+
+    def __init__(self, tx: WriteTx, caller: Caller) -> None:
+        self._tx = tx
+        self._prefix = caller.prefix
+        self._unit = unit_of(caller.prefix)
+        self._stands: dict[str, Standing] = {}  # as the lines so far have made it
+        self._kin: dict[str, Kin] = {}
+        self._pending = _Pending()
+
+    async def results(self, items: Sequence[_Item]) -> list[Result]:
+        """Decide and store; return a result for each line."""
+        await self._look(items)
+        results = []
+        for count, item in enumerate(items):
+            if count % PACE == PACE - 1:
+                await asyncio.sleep(0)
+            try:
+                outcome: dict[str, object] | TierlinkError = await self._take(item)
+            except Unavailable:
+                raise
+            except TierlinkError as err:
+                outcome = err
+            results.append(item.result(outcome))
+        await self._store()
+        return results
+
+    async def _look(self, items: Sequence[_Item]) -> None:
+        """Read what stands, lock the family, and read the parents, one statement each."""
+        signed = [item.said for item in items if isinstance(item.said, _Signed)]
+        if not signed:
+            return
+        wanted = {one.stored.identifier for one in signed}
+        self._stands = await bulk.current_many(self._tx, self._unit, wanted)
+        reshape = any(self._may_reshape(one.stored) for one in signed)
+        await store.lock_family(self._tx, self._unit, reshape=reshape)
+        parents = {one.stored.parent for one in signed if one.stored.parent is not None}
+        if parents:
+            self._kin = await store.lineage(self._tx, self._unit, sorted(parents))
+
+    def _may_reshape(self, offered: Standing) -> bool:
+        """Tell whether the lock has to be exclusive: it cannot become so later."""
+        if offered.version == 1:
+            return False
+        current = self._stands.get(offered.identifier)
+        return current is None or succession.reshapes(current, offered)
+
+    async def _take(self, item: _Item) -> dict[str, object]:
+        """Decide one line and note what it writes; raise what refuses it."""
+        if isinstance(item.said, TierlinkError):
+            raise item.said
+        signed = item.said
+        record, stored = signed.record, signed.stored
+        current = self._stands.get(stored.identifier)
+        step = decide(current, record, stored.digest)
+        if step is Step.NOTHING:
+            assert current is not None
+            return {"status": 200, "version": current.version}
+        if step is Step.FIRST:
+            if record.parent is not None:
+                succession.check_parent(record, self._kin)
+            self._pending.first[stored.identifier] = stored
+        else:
+            assert current is not None
+            if succession.reshapes(current, stored):
+                await self._reshape(current, signed)
+                return {"status": 200, "version": stored.version}
+            self._replace(current, stored)
+        self._note(current, record, stored)
+        self._stand(stored)
+        return {"status": 201 if step is Step.FIRST else 200, "version": stored.version}
+
+    async def _reshape(self, current: Standing, signed: _Signed) -> None:
+        """Write one update that changes the family, at once."""
+        await self._store()
+        async with bulk.savepoint(self._tx):
+            done = await identifiers.put_next(self._tx, current, signed.record, signed.envelope)
+        self._stand(done.standing)
+
+    def _replace(self, current: Standing, stored: Standing) -> None:
+        pending, text = self._pending, stored.identifier
+        if text in pending.first:
+            pending.first[text] = stored
+            pending.past.append(current)
+        elif text in pending.next:
+            pending.next[text] = (pending.next[text][0], stored)
+            pending.past.append(current)
+        else:
+            pending.next[text] = (current.version, stored)
+
+    def _note(self, current: Standing | None, record: Record, stored: Standing) -> None:
+        before = succession.rule_of(current)
+        if record.rule != before:
+            self._pending.rules[stored.identifier] = record.rule
+        op = Op.RECORD if record.rule == before else Op.RULE
+        entry = Entry(op, stored.identifier, stored.version, digest=stored.digest)
+        self._pending.entries.append(entry)
+
+    def _stand(self, stored: Standing) -> None:
+        text = stored.identifier
+        self._stands[text] = stored
+        self._kin[text] = Kin(text, stored.kind, stored.status, stored.parent)
+
+    async def _store(self) -> None:
+        """Store what is pending; raise Overtaken."""
+        tx, unit, pending = self._tx, self._unit, self._pending
+        self._pending = _Pending()
+        if pending.next:
+            await bulk.replace_many(tx, unit, pending.next.values())
+        if pending.first:
+            await bulk.copy_first(tx, unit, pending.first.values())
+        if pending.past:
+            await bulk.copy_past(tx, unit, pending.past)
+        put = [RuleRow(c, r.head, r.pattern) for c, r in pending.rules.items() if r is not None]
+        drop = [text for text, rule in pending.rules.items() if rule is None]
+        if put:
+            await rules.put(tx, unit, put)
+        if drop:
+            await rules.drop(tx, unit, drop)
+        if pending.entries:
+            await changes.record_many(tx, self._prefix, pending.entries)

@@ -1,0 +1,388 @@
+"""Links: what each end states, under its own prefix and signature.
+
+Either end may speak first, and neither countersigns: a link is mutual when both stand. To state
+something, in these steps:
+
+    1. the caller holds the prefix of the end that speaks
+    2. that prefix stands, and its chain of delegations is valid now
+    3. to assert: the near end is registered here or covered by a class rule, and not retired;
+       nothing is asked of the far end
+    4. a client's envelope verifies under the chain; the hosted key for drafts would
+    5. the version it becomes (`assertions`), if it changes anything
+    6. that is stored, the edge at either end kept in step, and the change told of
+
+Of one caller's many statements each is refused for itself. Reading takes no lock: what is written
+names the digest that it replaces, and who was overtaken decides anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from registry import assertions, changes, prefixes, reader
+from registry.accounts import Caller
+from registry.assertions import Offer, Stated, Voice
+from registry.changes import Entry
+from registry.delegations import SKEW_SECONDS
+from registry.keyring import Keyring
+from registry.store import links as store
+from registry.store.engine import ReadTx, WriteTx
+from registry.store.links import BIT, OTHER, Listed, Statement
+from schemas.chain import Chain
+from schemas.change import Op
+from schemas.delegation import RECORD_USE
+from schemas.envelope import LINK, parse, sign
+from schemas.errors import (
+    IdentifierNotFound,
+    KeyNotHosted,
+    NotFound,
+    PrefixSuspended,
+    Retired,
+    TierlinkError,
+    Unavailable,
+    VerifyError,
+)
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import Signer
+from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, attest, parse_assertion
+from schemas.source import State
+
+ATTEMPTS = 3  # of a statement that others overtake
+START = ("",) * 5  # the place before the first link of a list
+PACE = 50  # statements signed or verified before others get the processor
+
+T = TypeVar("T")
+
+_Outcomes: TypeAlias = "dict[int, Stated | TierlinkError]"
+_Check: TypeAlias = "Callable[[], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One link of a list, with the assertions that stand."""
+
+    link: Link
+    link_key: str
+    assertions: tuple[Assertion, ...]
+    envelopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the links of one end; `after` is the place behind which the next page begins."""
+
+    links: tuple[Shown, ...]
+    after: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    """With what one caller's statements are checked, signed and stored."""
+
+    tx: WriteTx
+    chain: Chain
+    voice: Voice
+
+    @property
+    def prefix(self) -> Prefix:
+        """Whose statements they are."""
+        return self.chain.holder.subject
+
+
+async def state_one(
+    tx: WriteTx, keyring: Keyring, caller: Caller, offer: Offer, now: int
+) -> Stated:
+    """Assert or withdraw one side of a link; raise what refuses it."""
+    outcome = (await state_many(tx, keyring, caller, [offer], now))[0]
+    if isinstance(outcome, TierlinkError):
+        raise outcome
+    return outcome
+
+
+async def state_many(
+    tx: WriteTx, keyring: Keyring, caller: Caller, offers: Sequence[Offer], now: int
+) -> list[Stated | TierlinkError]:
+    """Assert or withdraw many, in order; return for each what stands now or what refuses it."""
+    outcomes: _Outcomes = {}
+    # 1
+    for index, offer in enumerate(offers):
+        _guarded(outcomes, index, partial(caller.must_hold, offer.near.prefix))
+    if len(outcomes) < len(offers):
+        # 2
+        try:
+            speaker = await _speaker(tx, keyring, caller.prefix, offers, now)
+        except (NotFound, PrefixSuspended, VerifyError) as err:
+            return [outcomes.get(index, err) for index in range(len(offers))]
+        # 3 and 4
+        await _admit(speaker, offers, outcomes)
+        # 5 and 6
+        for turn in _turns(offers, outcomes):
+            outcomes |= await _settle(speaker, {index: offers[index] for index in turn})
+        await _tell(speaker, outcomes)
+        await _judge(tx, outcomes)
+    return [outcomes[index] for index in range(len(offers))]
+
+
+def _guarded(outcomes: _Outcomes, index: int, check: _Check) -> None:
+    try:
+        check()
+    except TierlinkError as err:
+        outcomes[index] = err
+
+
+async def _speaker(
+    tx: WriteTx, keyring: Keyring, prefix: Prefix, offers: Sequence[Offer], now: int
+) -> _Speaker:
+    """Take step 2, and find the hosted key where a draft needs it."""
+    chain = await prefixes.chain(tx, prefix)
+    chain.check_time(now)
+    signer: Signer | TierlinkError = KeyNotHosted("no draft needs one")
+    if any(offer.envelope is None for offer in offers):
+        signer = await _hosted(tx, keyring, chain, now)
+    return _Speaker(tx, chain, Voice(signer, now))
+
+
+async def _hosted(tx: WriteTx, keyring: Keyring, chain: Chain, now: int) -> Signer | TierlinkError:
+    """Return the hosted key, or why it cannot speak for the holder of the chain."""
+    prefix = chain.holder.subject
+    try:
+        signer = await keyring.signer(tx, prefix, RECORD_USE)
+        # What refuses a trial would refuse everything that this key signs.
+        chain.check_speaker(parse(sign(LINK, {"v": 1}, signer), LINK), prefix, now)
+    except (KeyNotHosted, VerifyError) as err:
+        return err
+    return signer
+
+
+async def _admit(speaker: _Speaker, offers: Sequence[Offer], outcomes: _Outcomes) -> None:
+    """Take steps 3 and 4, but for the signing of drafts, which waits for their version."""
+    admitted = [index for index in range(len(offers)) if index not in outcomes]
+    asserted = [i for i in admitted if offers[i].assertion.state == ASSERTED]
+    near = list(dict.fromkeys(offers[index].near for index in asserted))
+    states = await reader.states(speaker.tx, near) if near else {}
+    for index in asserted:
+        _guarded(outcomes, index, partial(_check_near, offers[index].near, states))
+    async for index in _paced(admitted):
+        if index not in outcomes:
+            _guarded(outcomes, index, partial(_check_envelope, speaker, offers[index]))
+
+
+def _check_near(near: Identifier, states: Mapping[Identifier, State]) -> None:
+    if states[near] == State.RETIRED:
+        raise Retired(f"{near} was retired and can be linked no more", value=near.text)
+    if states[near] == State.MISSING:
+        raise IdentifierNotFound(
+            f"{near}, the end that speaks, is not registered and no class rule covers it",
+            value=near.text,
+            fix="register it first",
+        )
+
+
+def _check_envelope(speaker: _Speaker, offer: Offer) -> None:
+    if offer.envelope is None:
+        return
+    issued_at = offer.assertion.issued_at
+    if issued_at > speaker.voice.now + SKEW_SECONDS:
+        raise VerifyError("E_TIME", "the assertion is issued in the future", value=issued_at)
+    speaker.chain.check_speaker(offer.envelope, speaker.prefix, issued_at)
+
+
+def _turns(offers: Sequence[Offer], refused: Mapping[int, object]) -> list[list[int]]:
+    """Split statements so that no side of a link speaks twice in a turn, keeping their order."""
+    turns: list[list[int]] = []
+    spoken: dict[tuple[Link, str], int] = {}
+    for index, offer in enumerate(offers):
+        if index in refused:
+            continue
+        place = (offer.assertion.link, offer.assertion.side)
+        turn = spoken[place] = spoken.get(place, -1) + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(index)
+    return turns
+
+
+async def _settle(speaker: _Speaker, offers: Mapping[int, Offer]) -> _Outcomes:
+    """Take step 5 and store, again for those who were overtaken between reading and writing."""
+    settled: _Outcomes = {}
+    keys = {index: offer.assertion.link.key for index, offer in offers.items()}
+    for _ in range(ATTEMPTS):
+        left = {index: keys[index] for index in offers if index not in settled}
+        if not left:
+            break
+        decided = await _decide(speaker, offers, left)
+        written = await _write(speaker, decided.values())
+        settled |= {
+            index: one
+            for index, one in decided.items()
+            if isinstance(one, TierlinkError) or not one.changed or _place(one) in written
+        }
+    busy = Unavailable("others keep changing this link")
+    return dict.fromkeys(offers, busy) | settled
+
+
+async def _decide(
+    speaker: _Speaker, offers: Mapping[int, Offer], keys: Mapping[int, str]
+) -> _Outcomes:
+    newest = await store.newest(
+        speaker.tx,
+        [(speaker.prefix, key, offers[index].assertion.side) for index, key in keys.items()],
+    )
+    decided: _Outcomes = {}
+    async for index, key in _paced(list(keys.items())):
+        offer = offers[index]
+        current = newest.get((key, offer.assertion.side))
+        try:
+            decided[index] = assertions.settle(
+                offer, key, None if current is None else current.envelope, speaker.voice
+            )
+        except TierlinkError as err:
+            decided[index] = err
+    return decided
+
+
+async def _write(
+    speaker: _Speaker, decided: Iterable[Stated | TierlinkError]
+) -> set[tuple[str, str]]:
+    """Store new versions and keep the edges in step; return the places of what was stored."""
+    new = [one for one in decided if isinstance(one, Stated) and one.changed]
+    rows = [_row(one) for one in new]
+    firsts = [row for row in rows if row.prev is None]
+    nexts = [row for row in rows if row.prev is not None]
+    written: set[tuple[str, str]] = set()
+    if firsts:
+        written |= await store.insert_first(speaker.tx, speaker.prefix, firsts)
+    if nexts:
+        written |= await store.replace(speaker.tx, speaker.prefix, nexts)
+    turned = [one for one in new if one.stands != one.stood and _place(one) in written]
+    await store.raise_sides(speaker.tx, [_side(one) for one in turned if one.stands])
+    await store.lower_sides(speaker.tx, [_side(one) for one in turned if not one.stands])
+    return written
+
+
+def _place(one: Stated) -> tuple[str, str]:
+    return (one.link_key, one.assertion.side)
+
+
+def _side(one: Stated) -> tuple[Link, str, str]:
+    return (one.assertion.link, one.link_key, one.assertion.side)
+
+
+def _row(one: Stated) -> Statement:
+    said = one.assertion
+    return Statement(
+        one.link_key,
+        said.side,
+        said.version,
+        said.state,
+        said.issued_at,
+        one.digest,
+        one.envelope,
+        said.prev,
+    )
+
+
+async def _tell(speaker: _Speaker, outcomes: _Outcomes) -> None:
+    """Tell of every change, in order."""
+    entries = [
+        Entry(
+            Op.LINK,
+            one.assertion.asserter.text,
+            one.assertion.version,
+            also=one.assertion.far.text,
+            digest=one.digest,
+        )
+        for _, one in sorted(outcomes.items())
+        if isinstance(one, Stated) and one.changed
+    ]
+    if entries:
+        await changes.record_many(speaker.tx, speaker.prefix, entries)
+
+
+async def _judge(tx: WriteTx, outcomes: _Outcomes) -> None:
+    """Say how each link stands now that both sides are known."""
+    stated = {index: one for index, one in outcomes.items() if isinstance(one, Stated)}
+    if not stated:
+        return
+    others = await store.newest(
+        tx,
+        [
+            (one.assertion.far.prefix, one.link_key, OTHER[one.assertion.side])
+            for one in stated.values()
+        ],
+    )
+    async for index, one in _paced(list(stated.items())):
+        other = others.get((one.link_key, OTHER[one.assertion.side]))
+        sides = [one.assertion] if one.stands else []
+        if other is not None and other.state == ASSERTED:
+            sides.append(parse_assertion(other.envelope)[1])
+        outcomes[index] = replace(one, attest=attest(sides) if sides else None)
+
+
+async def listing(
+    tx: ReadTx,
+    near: Identifier,
+    *,
+    direction: str | None,
+    kind: str | None,
+    after: tuple[str, ...],
+    limit: int,
+) -> Page:
+    """Return a page of the links of one end, in key order; raise PrefixSuspended.
+
+    An assertion of a suspended prefix is left out, and a link that has no other.
+    """
+    found = await store.page(tx, near, direction=direction, kind=kind, after=after, limit=limit + 1)
+    page = [(_link(near, listed), listed) for listed in found[:limit]]
+    sides = [
+        (link.end(side).prefix, listed.link_key, side)
+        for link, listed in page
+        for side, bit in BIT.items()
+        if listed.sides & bit
+    ]
+    standing = await store.newest(tx, sides)
+    silent = await _suspended(tx, {near.prefix, *(prefix for prefix, _, _ in sides)})
+    if near.prefix in silent:
+        raise PrefixSuspended(f"the prefix {near.prefix} is suspended", value=str(near.prefix))
+    heard = {
+        (link_key, side): standing[link_key, side]
+        for prefix, link_key, side in sides
+        if prefix not in silent and standing[link_key, side].state == ASSERTED
+    }
+    shown = [_shown(link, listed.link_key, heard) for link, listed in page]
+    return Page(
+        tuple(item for item in shown if item.assertions),
+        found[limit - 1].place if len(found) > limit else None,
+    )
+
+
+def _link(near: Identifier, listed: Listed) -> Link:
+    far = Identifier.parse(listed.far)
+    up, down = (far, near) if listed.direction == UPSTREAM else (near, far)
+    return Link(listed.type, up, down, listed.lifecycle, listed.occurrence)
+
+
+def _shown(link: Link, link_key: str, heard: Mapping[tuple[str, str], Statement]) -> Shown:
+    statements = [heard[link_key, side] for side in sorted(BIT) if (link_key, side) in heard]
+    envelopes = tuple(statement.envelope for statement in statements)
+    assertions = tuple(parse_assertion(token)[1] for token in envelopes)
+    return Shown(link, link_key, assertions, envelopes)
+
+
+async def _suspended(tx: ReadTx, asked: Iterable[Prefix]) -> set[Prefix]:
+    """Return those of the prefixes that are suspended, themselves or by one above."""
+    above = {prefix: {str(held) for held in (prefix, *prefix.ancestors())} for prefix in asked}
+    found = await store.suspended(tx, set().union(*above.values()))
+    return {prefix for prefix, names in above.items() if names & found}
+
+
+async def _paced(items: Sequence[T]) -> AsyncIterator[T]:
+    """Give the items one by one, and every few of them the event loop a turn."""
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % PACE == 0:
+            await asyncio.sleep(0)

@@ -1,0 +1,241 @@
+"""The registry as a source for resolvers: read-only, one statement per call.
+
+Satisfies `resolver.sources.Source` by its shape. Each reply is of one snapshot and carries that
+snapshot's watermark:
+
+    epoch      system identifier : timeline : incarnation, hashed: which history this is
+    position   the snapshot's xmin: every transaction below it had ended when it was taken
+
+A row of `changes` bears the id of its transaction, and ids commit out of order: whoever reads on
+from the highest id seen loses what commits late. So a poll reads only below xmin and goes on from
+there (docs/operations.md). Nothing is remembered between calls; they may run concurrently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from registry.store import reads
+from registry.store.engine import ReadTx, Store
+from schemas.answer import MAX_LINKS
+from schemas.change import Batch, Change, Op, Watermark
+from schemas.errors import BadQuery, Unavailable
+from schemas.identifier import ROOT_TEXT, Identifier, Prefix
+from schemas.keys import b64encode, sha256
+from schemas.link import SIDES, UPSTREAM, Link
+from schemas.record import MAX_ANCESTORS, RETIRED, SUSPENDED
+from schemas.rule import MAX_HEAD, compile_pattern
+from schemas.source import Edge, Edges, Fetched, Found, State
+
+MAX_IDENTIFIERS = 1_000  # of one fetch
+MAX_LEVEL = 10_000  # of one level of a walk
+MAX_EDGES = 100_000
+MAX_CHANGES = 10_000  # of one batch; whoever is further behind asks again
+
+_EPOCH_CHARACTERS = 16  # 96 bits of the hash: histories are few
+
+
+class Reader:
+    """Reads for resolvers. Owns nothing but the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
+        """Return what is known of each identifier, missing ones too, in the order asked for."""
+        asked = _distinct(identifiers, MAX_IDENTIFIERS)
+        async with self._store.statement() as driver:
+            if whole:
+                read = await reads.fetch(driver, asked, MAX_LINKS + 1)
+            else:
+                read = await reads.fetch_records(driver, asked)
+        watermark = _watermark(read.moment)
+        view = _View(read)
+        found = {identifier: view.found(identifier, whole=whole) for identifier in asked}
+        return Fetched(found, view.delegations, watermark)
+
+    async def edges(self, identifiers: Sequence[Identifier], direction: str, limit: int) -> Edges:
+        """Return the links of a level of a walk, in one query, at most `limit`."""
+        if direction not in SIDES:
+            raise BadQuery("direction is upstream or downstream", value=direction)
+        if not 0 < limit <= MAX_EDGES:
+            raise BadQuery(f"limit is from 1 to {MAX_EDGES}", value=limit)
+        asked = _distinct(identifiers, MAX_LEVEL)
+        async with self._store.statement() as driver:
+            read = await reads.edges(driver, asked, direction, limit + 1)
+        watermark = _watermark(read.moment)
+        view = _View(read)
+        links = sorted(read.links, key=lambda row: (row.rank, row.side))
+        edges = _edges(row for row in links if row.rank <= limit and view.may_speak(row))
+        return Edges(
+            edges, view.delegations, watermark, truncated=any(row.rank > limit for row in links)
+        )
+
+    async def changes(self, after: Watermark | None, limit: int = MAX_CHANGES) -> Batch:
+        """Return at once what changed since `after`, oldest first, and the new watermark.
+
+        About `limit` changes at most, all those of one transaction together; `more` says that
+        the new watermark is not yet that of now.
+        """
+        since = None if after is None else after.position
+        async with self._store.statement() as driver:
+            moment, rows = await reads.changes(driver, since, limit)
+        now = _watermark(moment)
+        if after is None or after.epoch != now.epoch:
+            return Batch((), now)
+        changes = tuple(
+            Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in rows
+        )
+        if len(rows) < limit:
+            # The snapshot of another node of the same history may lie further back than `after`.
+            return Batch(changes, Watermark(now.epoch, max(now.position, after.position)))
+        reached = rows[-1].xid + 1
+        return Batch(changes, Watermark(now.epoch, reached), more=reached < now.position)
+
+
+async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
+    """Tell what each identifier is here, its prefix apart: found, covered, retired or missing."""
+    view = _View(await reads.states(await tx.driver(), identifiers))
+    return {identifier: view.state(identifier) for identifier in identifiers}
+
+
+def _distinct(identifiers: Sequence[Identifier], limit: int) -> list[Identifier]:
+    if len(identifiers) > limit:
+        raise BadQuery(
+            f"{len(identifiers)} identifiers in one call, the limit is {limit}",
+            value=len(identifiers),
+            fix="ask for fewer at a time",
+        )
+    return list(dict.fromkeys(identifiers))
+
+
+def _watermark(moment: reads.Moment) -> Watermark:
+    """Name the history and the position; raise Unavailable where the history has no name."""
+    if moment.incarnation is None:
+        raise Unavailable(
+            "the database was never founded", retry_after=5, fix="run `tierlink migrate`"
+        )
+    if moment.timeline is None:
+        # A standby that receives nothing may be any time behind: it cannot promise freshness.
+        raise Unavailable("this standby is cut off from its primary", retry_after=5)
+    name = f"{moment.system}:{moment.timeline}:{moment.incarnation}"
+    return Watermark(b64encode(sha256(name.encode()))[:_EPOCH_CHARACTERS], moment.xmin)
+
+
+class _View:
+    """What one statement read, put together per identifier."""
+
+    def __init__(self, read: reads.Read) -> None:
+        self._prefixes = read.prefixes
+        self._records = read.records
+        self._suspended: dict[str, bool] = {}
+        self._rules: dict[tuple[str, str], list[reads.RuleRow]] = {}
+        for rule in sorted(read.rules, key=lambda row: row.identifier):
+            if read.records[rule.identifier].status != RETIRED:
+                place = (rule.identifier.partition("/")[0], rule.head)
+                self._rules.setdefault(place, []).append(rule)
+        self._links: dict[str, list[reads.LinkRow]] = {}
+        for link in read.links:
+            self._links.setdefault(link.near, []).append(link)
+
+    @property
+    def delegations(self) -> tuple[str, ...]:
+        """The delegations that were read, each behind those above it; never the root's."""
+        return tuple(
+            row.delegation for name, row in sorted(self._prefixes.items()) if name != ROOT_TEXT
+        )
+
+    def state(self, identifier: Identifier) -> State:
+        """Tell what an identifier is where its prefix lives here."""
+        own = self._records.get(identifier.text)
+        if own is not None:
+            return State.RETIRED if own.status == RETIRED else State.FOUND
+        return State.MISSING if self._covering(identifier) is None else State.COVERED
+
+    def found(self, identifier: Identifier, *, whole: bool) -> Found:
+        """Return what there is on one identifier."""
+        prefix = str(identifier.prefix)
+        if prefix not in self._prefixes:
+            return Found(identifier, State.FOREIGN)
+        if self._is_suspended(prefix):
+            return Found(identifier, State.PREFIX_SUSPENDED)
+        first = self._records.get(identifier.text) or self._covering(identifier)
+        if first is None:
+            return Found(identifier, State.MISSING)
+        if first.status == RETIRED:
+            return Found(identifier, State.RETIRED, (first.envelope,))
+        state = State.FOUND if first.identifier == identifier.text else State.COVERED
+        if not whole:
+            return Found(identifier, state, (first.envelope,))
+        links = self._links.get(identifier.text, [])
+        return Found(
+            identifier,
+            state,
+            self._lineage(first),
+            tuple(
+                row.envelope
+                for row in sorted(links, key=_key_order)
+                if row.rank <= MAX_LINKS and self.may_speak(row)
+            ),
+            more_links=any(row.rank > MAX_LINKS for row in links),
+        )
+
+    def may_speak(self, row: reads.LinkRow) -> bool:
+        """Tell whether the prefix of who stated a link lives here and is not suspended."""
+        speaker = row.far if row.side == row.direction else row.near
+        prefix = speaker.partition("/")[0]
+        return prefix in self._prefixes and not self._is_suspended(prefix)
+
+    def _covering(self, identifier: Identifier) -> reads.RecordRow | None:
+        """Find the class whose rule answers: the longest head, then the smallest identifier."""
+        prefix, suffix = str(identifier.prefix), identifier.suffix
+        for length in range(min(len(suffix), MAX_HEAD), -1, -1):
+            for rule in self._rules.get((prefix, suffix[:length]), ()):
+                if compile_pattern(rule.pattern).regex.fullmatch(suffix):
+                    return self._records[rule.identifier]
+        return None
+
+    def _lineage(self, first: reads.RecordRow) -> tuple[str, ...]:
+        """Return a record's envelope and its ancestors', nearest first."""
+        line = [first]
+        while line[-1].parent is not None and len(line) <= MAX_ANCESTORS:
+            above = self._records.get(line[-1].parent)
+            if above is None or above in line:
+                break
+            line.append(above)
+        return tuple(row.envelope for row in line)
+
+    def _is_suspended(self, prefix: str) -> bool:
+        known = self._suspended.get(prefix)
+        if known is None:
+            here = Prefix.parse(prefix)
+            rows = (self._prefixes.get(str(held)) for held in (here, *here.ancestors()))
+            known = any(row is not None and row.status == SUSPENDED for row in rows)
+            self._suspended[prefix] = known
+        return known
+
+
+def _key_order(row: reads.LinkRow) -> tuple[str, ...]:
+    """Sort as answers list links, and within a link by side."""
+    up, down = (row.far, row.near) if row.direction == UPSTREAM else (row.near, row.far)
+    return (up, down, row.type, row.lifecycle, row.occurrence, row.side)
+
+
+def _edges(rows: Iterable[reads.LinkRow]) -> tuple[Edge, ...]:
+    """Gather assertions, in order, into the links they are about."""
+    parsed: dict[str, Identifier] = {}
+
+    def end(text: str) -> Identifier:
+        if text not in parsed:
+            parsed[text] = Identifier.parse(text)
+        return parsed[text]
+
+    found: list[Edge] = []
+    for _, group in groupby(rows, key=lambda row: row.rank):
+        stated = list(group)
+        row = stated[0]
+        up, down = (row.far, row.near) if row.direction == UPSTREAM else (row.near, row.far)
+        link = Link(row.type, end(up), end(down), row.lifecycle, row.occurrence)
+        found.append(Edge(link, tuple(item.envelope for item in stated)))
+    return tuple(found)

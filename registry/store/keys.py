@@ -1,0 +1,91 @@
+"""Hosted keys, always sealed, and the challenges that a client's own key has to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, update
+
+from registry.store.engine import ReadTx, WriteTx
+from registry.store.tables import challenges, hosted_keys
+from schemas.identifier import Prefix
+from schemas.keys import KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """A private key as it is stored."""
+
+    kid: str
+    sealed: bytes
+
+
+async def insert_hosted(
+    tx: WriteTx, prefix: Prefix, kid: str, uses: Sequence[str], sealed: bytes
+) -> None:
+    """Store a sealed key."""
+    await tx.connection.execute(
+        insert(hosted_keys).values(kid=kid, prefix=str(prefix), uses=list(uses), sealed=sealed)
+    )
+
+
+async def find_hosted(tx: ReadTx, prefix: Prefix, use: str) -> SealedKey | None:
+    """Return the newest hosted key of a prefix that has a use."""
+    query = (
+        select(hosted_keys.c.kid, hosted_keys.c.sealed)
+        .where(hosted_keys.c.prefix == str(prefix), hosted_keys.c.uses.contains([use]))
+        .order_by(hosted_keys.c.created_at.desc(), hosted_keys.c.kid)
+        .limit(1)
+    )
+    row = (await tx.connection.execute(query)).one_or_none()
+    return SealedKey(row.kid, row.sealed) if row else None
+
+
+async def hosted_kids(tx: ReadTx, prefix: Prefix) -> frozenset[str]:
+    """Return the key ids that are hosted for a prefix."""
+    query = select(hosted_keys.c.kid).where(hosted_keys.c.prefix == str(prefix))
+    return frozenset((await tx.connection.execute(query)).scalars())
+
+
+async def retain_hosted(tx: WriteTx, prefix: Prefix, uses: Mapping[KeyId, Sequence[str]]) -> None:
+    """Destroy the hosted keys of a prefix that are not named; set the uses of those that are."""
+    await tx.connection.execute(
+        delete(hosted_keys).where(
+            hosted_keys.c.prefix == str(prefix), hosted_keys.c.kid.not_in(list(uses))
+        )
+    )
+    for kid, names in uses.items():
+        await tx.connection.execute(
+            update(hosted_keys)
+            .where(hosted_keys.c.prefix == str(prefix), hosted_keys.c.kid == kid)
+            .values(uses=list(names))
+        )
+
+
+async def insert_challenge(
+    tx: WriteTx, prefix: Prefix, kid: str, nonce: str, created_at: datetime
+) -> None:
+    """Remember a nonce that a key is to sign."""
+    await tx.connection.execute(
+        insert(challenges).values(nonce=nonce, prefix=str(prefix), kid=kid, created_at=created_at)
+    )
+
+
+async def take_challenges(
+    tx: WriteTx, prefix: Prefix, kids: Sequence[str], since: datetime
+) -> frozenset[str]:
+    """Remove the challenges of some keys of a prefix; return the nonces not yet too old."""
+    statement = (
+        delete(challenges)
+        .where(challenges.c.prefix == str(prefix), challenges.c.kid.in_(kids))
+        .returning(challenges.c.nonce, challenges.c.created_at)
+    )
+    rows = await tx.connection.execute(statement)
+    return frozenset(row.nonce for row in rows if row.created_at >= since)
+
+
+async def sweep_challenges(tx: WriteTx, before: datetime) -> None:
+    """Delete the challenges that nobody can answer any more."""
+    await tx.connection.execute(delete(challenges).where(challenges.c.created_at < before))

@@ -1,0 +1,224 @@
+"""Prefixes and who holds them; the root is the row "."."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row as SqlRow, Select, exists, insert, literal, null, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from registry.store.engine import ReadTx, WriteTx
+from registry.store.tables import (
+    delegation_history,
+    hosted_keys,
+    node,
+    organisations,
+    prefixes,
+)
+from schemas.identifier import Prefix
+
+ACTIVE, SUSPENDED = "active", "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """Who holds a prefix."""
+
+    name: str
+    uscc: str | None = None  # unified social credit code, 18 characters
+    lei: str | None = None  # legal entity identifier, ISO 17442, 20 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step of a chain as it is stored."""
+
+    prefix: Prefix
+    status: str
+    delegation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prefix as it is stored."""
+
+    prefix: Prefix
+    parent: Prefix | None
+    organisation: Organisation
+    status: str
+    sequence: int
+    delegation: str
+    hosted: bool
+
+
+async def lineage(tx: ReadTx, prefix: Prefix) -> Sequence[Link]:
+    """Return what is allocated of a prefix and its ancestors, the root first. One statement."""
+    names = [str(item) for item in (prefix, *prefix.ancestors())]
+    query = select(prefixes.c.prefix, prefixes.c.status, prefixes.c.delegation).where(
+        prefixes.c.prefix.in_(names)
+    )
+    rows = await tx.connection.execute(query)
+    links = [Link(Prefix.parse(row.prefix), row.status, row.delegation) for row in rows]
+    return sorted(links, key=lambda link: len(link.prefix.labels))
+
+
+async def lock(tx: WriteTx, prefix: Prefix) -> bool:
+    """Keep others from changing a prefix, or what is right below it, until the end."""
+    query = (
+        select(prefixes.c.prefix)
+        .where(prefixes.c.prefix == str(prefix))
+        .with_for_update(key_share=True)
+    )
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
+async def find(tx: ReadTx, prefix: Prefix) -> Row | None:
+    """Look up one prefix."""
+    row = (await tx.connection.execute(_rows().where(prefixes.c.prefix == str(prefix)))).first()
+    return _row(row) if row else None
+
+
+async def page(tx: ReadTx, parent: Prefix | None, after: str | None, limit: int) -> Sequence[Row]:
+    """Return prefixes in byte order after one, all or those right below a parent."""
+    query = _rows().order_by(prefixes.c.prefix).limit(limit)
+    if parent is not None:
+        query = query.where(prefixes.c.parent == str(parent))
+    if after is not None:
+        query = query.where(prefixes.c.prefix > after)
+    return [_row(row) for row in await tx.connection.execute(query)]
+
+
+async def delegations(tx: ReadTx, after: str, limit: int) -> Sequence[tuple[str, str]]:
+    """Return (prefix, delegation envelope) in byte order after a prefix."""
+    query = (
+        select(prefixes.c.prefix, prefixes.c.delegation)
+        .where(prefixes.c.prefix > after)
+        .order_by(prefixes.c.prefix)
+        .limit(limit)
+    )
+    return [(row.prefix, row.delegation) for row in await tx.connection.execute(query)]
+
+
+async def first_below(tx: ReadTx, prefix: Prefix) -> str | None:
+    """Return the first prefix that is allocated strictly below one."""
+    # "/" follows "." in byte order: this range is every text that begins with the prefix and a dot.
+    query = (
+        select(prefixes.c.prefix)
+        .where(prefixes.c.prefix > f"{prefix}.", prefixes.c.prefix < f"{prefix}/")
+        .order_by(prefixes.c.prefix)
+        .limit(1)
+    )
+    found: str | None = (await tx.connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def insert_prefix(
+    tx: WriteTx,
+    prefix: Prefix,
+    parent: Prefix | None,
+    organisation: Organisation,
+    *,
+    delegation: str,
+) -> bool:
+    """Store a new prefix with its holder; False where it is taken (roll back then)."""
+    holder = (
+        insert(organisations)
+        .values(name=organisation.name, uscc=organisation.uscc, lei=organisation.lei)
+        .returning(organisations.c.id)
+        .cte("holder")
+    )
+    values = select(
+        literal(str(prefix)),
+        null() if parent is None else literal(str(parent)),
+        holder.c.id,
+        literal(ACTIVE),
+        literal(1),
+        literal(delegation),
+    )
+    names = ["prefix", "parent", "organisation_id", "status", "sequence", "delegation"]
+    statement = (
+        upsert(prefixes)
+        .from_select(names, values)
+        .on_conflict_do_nothing()
+        .returning(prefixes.c.prefix)
+    )
+    return (await tx.connection.execute(statement)).one_or_none() is not None
+
+
+async def replace_delegation(tx: WriteTx, prefix: Prefix, sequence: int, delegation: str) -> None:
+    """Put a newer delegation in place and the one before into the history. One statement."""
+    before = (
+        select(prefixes.c.prefix, prefixes.c.sequence, prefixes.c.delegation)
+        .where(prefixes.c.prefix == str(prefix))
+        .cte("before")
+    )
+    kept = (
+        insert(delegation_history)
+        .from_select(["prefix", "sequence", "delegation"], select(before))
+        .returning(delegation_history.c.prefix)
+        .cte("kept")
+    )
+    await tx.connection.execute(
+        update(prefixes)
+        .where(prefixes.c.prefix == kept.c.prefix)
+        .values(sequence=sequence, delegation=delegation)
+    )
+
+
+async def set_status(tx: WriteTx, prefix: Prefix, status: str) -> bool:
+    """Set the status of a prefix; tell whether it was another one."""
+    statement = (
+        update(prefixes)
+        .where(prefixes.c.prefix == str(prefix), prefixes.c.status != status)
+        .values(status=status)
+        .returning(prefixes.c.prefix)
+    )
+    return (await tx.connection.execute(statement)).one_or_none() is not None
+
+
+async def insert_node(tx: WriteTx, incarnation: str) -> bool:
+    """Name this history of the database; False where it has a name (waits for a rival)."""
+    statement = (
+        upsert(node)
+        .values(id=1, incarnation=incarnation)
+        .on_conflict_do_nothing()
+        .returning(node.c.id)
+    )
+    return (await tx.connection.execute(statement)).one_or_none() is not None
+
+
+async def find_incarnation(tx: ReadTx) -> str | None:
+    """Return the name of this history of the database."""
+    found: str | None = (
+        await tx.connection.execute(select(node.c.incarnation))
+    ).scalar_one_or_none()
+    return found
+
+
+def _rows() -> Select[*tuple[Any, ...]]:
+    hosted = exists().where(hosted_keys.c.prefix == prefixes.c.prefix)
+    return select(
+        prefixes.c.prefix,
+        prefixes.c.parent,
+        prefixes.c.status,
+        prefixes.c.sequence,
+        prefixes.c.delegation,
+        organisations.c.name,
+        organisations.c.uscc,
+        organisations.c.lei,
+        hosted.label("hosted"),
+    ).join_from(prefixes, organisations)
+
+
+def _row(row: SqlRow[*tuple[Any, ...]]) -> Row:
+    return Row(
+        prefix=Prefix.parse(row.prefix),
+        parent=None if row.parent is None else Prefix.parse(row.parent),
+        organisation=Organisation(row.name, row.uscc, row.lei),
+        status=row.status,
+        sequence=row.sequence,
+        delegation=row.delegation,
+        hosted=row.hosted,
+    )

@@ -1,0 +1,357 @@
+"""SQL of the seam: what an authority knows of identifiers, links and changes.
+
+One statement per call, so one round trip and one snapshot: the watermark, the records and all
+that belongs to them are of the same moment. Batches are joined in the LATERAL form, whose
+`OFFSET 0` keeps an index scan per key also where a table is partitioned, and every look-up in a
+large table names its unit. The statements go through asyncpg itself, which prepares them once
+per connection.
+"""
+# ruff: noqa: S608  the statements are put together of constants of this page, never of input
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from schemas.identifier import Identifier
+from schemas.record import MAX_ANCESTORS
+from schemas.rule import MAX_HEAD
+
+from .tables import unit_of
+
+MAX_RULES = 64  # rules with one and the same head that are looked at, by identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where and when a statement read: which history of which server, and its snapshot's xmin."""
+
+    system: str
+    timeline: str | None  # None on a standby that receives nothing at present
+    incarnation: str | None  # None in a database that nobody founded
+    xmin: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """The version of a record that stands."""
+
+    identifier: str
+    status: str
+    parent: str | None
+    envelope: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A suffix rule whose head fits one of the identifiers asked for."""
+
+    identifier: str
+    head: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """One standing assertion of a link, as seen from the end asked for."""
+
+    near: str
+    direction: str  # where the far end lies
+    far: str
+    type: str
+    lifecycle: str
+    occurrence: str
+    side: str
+    rank: int  # of the link among those of its near end (`fetch`) or of the level (`edges`)
+    envelope: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRow:
+    """A prefix that lives here."""
+
+    prefix: str
+    status: str
+    delegation: str
+
+
+@dataclass(slots=True)
+class Read:
+    """Everything that one statement read."""
+
+    moment: Moment
+    records: dict[str, RecordRow] = field(default_factory=dict)
+    rules: list[RuleRow] = field(default_factory=list)
+    links: list[LinkRow] = field(default_factory=list)
+    prefixes: dict[str, PrefixRow] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One row of the outbox."""
+
+    xid: int
+    op: int
+    about: str
+    version: int
+    also: str
+
+
+# The timeline is asked for every time: a connection outlives the promotion of its server. Other
+# functions that know it lag behind a promotion (docs/operations.md).
+_MOMENT = """
+moment AS MATERIALIZED (
+    SELECT
+        (SELECT s.system_identifier::text FROM pg_control_system() AS s) AS system,
+        CASE WHEN pg_is_in_recovery()
+            THEN (SELECT lpad(upper(to_hex(w.received_tli)), 8, '0') FROM pg_stat_wal_receiver AS w)
+            ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8)
+        END AS timeline,
+        (SELECT n.incarnation FROM node AS n WHERE n.id = 1) AS incarnation,
+        pg_snapshot_xmin(pg_current_snapshot()) AS xmin
+)"""
+
+_ASKED = """
+asked AS MATERIALIZED (
+    SELECT u.unit, u.key, u.suffix
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS u (unit, key, suffix)
+)"""
+
+# What is registered, and for the rest the rules whose literal head begins the suffix.
+_OWN = f"""
+own AS MATERIALIZED (
+    SELECT r.unit, r.identifier, r.status, r.parent, r.envelope
+    FROM asked AS a CROSS JOIN LATERAL (
+        SELECT i.unit, i.identifier, i.status, i.parent, i.envelope FROM identifiers AS i
+        WHERE i.unit = a.unit AND i.identifier = a.key OFFSET 0
+    ) AS r
+), head AS MATERIALIZED (
+    SELECT DISTINCT a.unit, left(a.suffix, n) AS head
+    FROM asked AS a CROSS JOIN generate_series(0, {MAX_HEAD}) AS n
+    WHERE n <= length(a.suffix) AND NOT EXISTS (SELECT FROM own AS o WHERE o.identifier = a.key)
+), covering AS MATERIALIZED (
+    SELECT r.unit, r.identifier, r.head, r.pattern
+    FROM head AS h CROSS JOIN LATERAL (
+        SELECT r.unit, r.identifier, r.head, r.pattern FROM rules AS r
+        WHERE r.unit = h.unit AND r.head = h.head
+        ORDER BY r.identifier LIMIT {MAX_RULES}
+    ) AS r
+), seed AS MATERIALIZED (
+    SELECT o.unit, o.identifier, o.status, o.parent, o.envelope FROM own AS o
+    UNION ALL
+    SELECT r.unit, r.identifier, r.status, r.parent, r.envelope
+    FROM covering AS c CROSS JOIN LATERAL (
+        SELECT i.unit, i.identifier, i.status, i.parent, i.envelope FROM identifiers AS i
+        WHERE i.unit = c.unit AND i.identifier = c.identifier OFFSET 0
+    ) AS r
+)"""
+
+_LINEAGE = f"""
+lineage AS (
+    SELECT s.unit, s.identifier, s.status, s.parent, s.envelope, 0 AS depth FROM seed AS s
+    UNION
+    SELECT r.unit, r.identifier, r.status, r.parent, r.envelope, l.depth + 1
+    FROM (
+        SELECT DISTINCT k.unit, k.parent, k.depth FROM lineage AS k
+        WHERE k.parent IS NOT NULL AND k.depth < {MAX_ANCESTORS}
+    ) AS l CROSS JOIN LATERAL (
+        SELECT i.unit, i.identifier, i.status, i.parent, i.envelope FROM identifiers AS i
+        WHERE i.unit = l.unit AND i.identifier = l.parent OFFSET 0
+    ) AS r
+)"""
+
+_EDGE_COLUMNS = """e.unit, e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence,
+                e.far_unit, e.link_key, e.sides"""
+
+# Both directions get their turn, so that many uses of a part do not hide what it is made of.
+_LINKS_OF_EACH = f"""
+edge AS MATERIALIZED (
+    SELECT {_EDGE_COLUMNS}, e.rank
+    FROM asked AS a CROSS JOIN LATERAL (
+        SELECT {_EDGE_COLUMNS}, row_number() OVER (ORDER BY e.place, e.direction) AS rank
+        FROM (VALUES ('downstream'), ('upstream')) AS d (direction) CROSS JOIN LATERAL (
+            SELECT {_EDGE_COLUMNS},
+                row_number() OVER (ORDER BY e.far, e.type, e.lifecycle, e.occurrence) AS place
+            FROM edges AS e
+            WHERE e.unit = a.unit AND e.near = a.key AND e.direction = d.direction
+            ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
+        ) AS e
+        ORDER BY rank LIMIT $5
+    ) AS e
+)"""
+
+_LINKS_OF_LEVEL = f"""
+edge AS MATERIALIZED (
+    SELECT {_EDGE_COLUMNS},
+        row_number() OVER (ORDER BY e.near, e.far, e.type, e.lifecycle, e.occurrence) AS rank
+    FROM (
+        SELECT {_EDGE_COLUMNS}
+        FROM (SELECT u.unit, u.key FROM asked AS u ORDER BY u.key COLLATE "C") AS a
+        CROSS JOIN LATERAL (
+            SELECT {_EDGE_COLUMNS} FROM edges AS e
+            WHERE e.unit = a.unit AND e.near = a.key AND e.direction = $6
+            ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
+        ) AS e
+        ORDER BY a.key COLLATE "C", e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
+    ) AS e
+)"""
+
+# A side is looked up only where it stands; upstream is bit 1, downstream bit 2.
+_STATED = """
+stated AS (
+    SELECT e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, s.side, e.rank, s.envelope
+    FROM edge AS e CROSS JOIN LATERAL (
+        SELECT x.side, x.envelope FROM assertions AS x
+        WHERE x.unit = e.unit AND x.link_key = e.link_key AND x.state = 'asserted'
+            AND x.side = CASE e.direction WHEN 'upstream' THEN 'downstream' ELSE 'upstream' END
+            AND e.sides & CASE e.direction WHEN 'upstream' THEN 2 ELSE 1 END <> 0
+        UNION ALL
+        SELECT x.side, x.envelope FROM assertions AS x
+        WHERE x.unit = e.far_unit AND x.link_key = e.link_key AND x.state = 'asserted'
+            AND x.side = e.direction
+            AND e.sides & CASE e.direction WHEN 'upstream' THEN 1 ELSE 2 END <> 0
+        OFFSET 0
+    ) AS s
+)"""
+
+_FAR_PREFIXES = """
+    UNION
+    SELECT array_to_string(f.labels[1:n], '.')
+    FROM (
+        SELECT DISTINCT string_to_array(split_part(e.far, '/', 1), '.') AS labels
+        FROM edge AS e WHERE e.sides & CASE e.direction WHEN 'upstream' THEN 1 ELSE 2 END <> 0
+    ) AS f CROSS JOIN LATERAL generate_series(1, cardinality(f.labels)) AS n"""
+
+
+def _prefixes(far: str) -> str:
+    return f"""
+wanted AS MATERIALIZED (
+    SELECT w.prefix FROM unnest($4::text[]) AS w (prefix){far}
+), holder AS MATERIALIZED (
+    SELECT p.prefix, p.status, p.delegation
+    FROM wanted AS w CROSS JOIN LATERAL (
+        SELECT p.prefix, p.status, p.delegation FROM prefixes AS p
+        WHERE p.prefix = w.prefix OFFSET 0
+    ) AS p
+)"""
+
+
+_SELECT_MOMENT = """
+SELECT 'moment' AS what, m.system AS key, m.timeline AS a, m.incarnation AS b, m.xmin::text AS c,
+    NULL AS d, NULL AS e, NULL AS f, NULL::bigint AS n, NULL AS body FROM moment AS m"""
+_SELECT_RULES = """
+UNION ALL SELECT 'rule', c.identifier, c.head, c.pattern, NULL, NULL, NULL, NULL, NULL, NULL
+FROM covering AS c"""
+_SELECT_LINKS = """
+UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occurrence, s.side,
+    s.rank, s.envelope FROM stated AS s"""
+_SELECT_PREFIXES = """
+UNION ALL SELECT 'prefix', p.prefix, p.status, NULL, NULL, NULL, NULL, NULL, NULL, p.delegation
+FROM holder AS p"""
+
+
+def _select_records(source: str) -> str:
+    return f"""
+UNION ALL SELECT 'record', r.identifier, r.status, r.parent, NULL, NULL, NULL, NULL, NULL,
+    r.envelope FROM {source} AS r"""
+
+
+def _statement(parts: Sequence[str], selects: Sequence[str]) -> str:
+    return "WITH RECURSIVE" + ",".join(parts) + "".join(selects)
+
+
+_SELECT_STATES = """
+UNION ALL SELECT 'record', r.identifier, r.status, r.parent, NULL, NULL, NULL, NULL, NULL, ''
+FROM seed AS r"""
+
+FETCH_WHOLE = _statement(
+    (_MOMENT, _ASKED, _OWN, _LINEAGE, _LINKS_OF_EACH, _STATED, _prefixes(_FAR_PREFIXES)),
+    (_SELECT_MOMENT, _select_records("lineage"), _SELECT_RULES, _SELECT_LINKS, _SELECT_PREFIXES),
+)
+FETCH_RECORDS = _statement(
+    (_MOMENT, _ASKED, _OWN, _prefixes("")),
+    (_SELECT_MOMENT, _select_records("seed"), _SELECT_RULES, _SELECT_PREFIXES),
+)
+STATES = _statement((_MOMENT, _ASKED, _OWN), (_SELECT_MOMENT, _SELECT_STATES, _SELECT_RULES))
+EDGES = _statement(
+    (_MOMENT, _ASKED, _LINKS_OF_LEVEL, _STATED, _prefixes(_FAR_PREFIXES)),
+    (_SELECT_MOMENT, _SELECT_LINKS, _SELECT_PREFIXES),
+)
+# xmin bounds the read from above: what is still open, or began after one that is, comes later.
+CHANGES = f"""
+WITH{_MOMENT}
+SELECT m.system, m.timeline, m.incarnation, m.xmin, c.xid, c.op, c.about, c.version, c.also
+FROM moment AS m LEFT JOIN LATERAL (
+    SELECT c.xid, c.id, c.op, c.about, c.version, c.also FROM changes AS c
+    WHERE c.xid >= $1::xid8 AND c.xid < (SELECT k.xmin FROM moment AS k)
+    ORDER BY c.xid FETCH FIRST $2 ROWS WITH TIES
+) AS c ON true
+ORDER BY c.xid, c.id
+"""
+
+
+async def fetch(
+    driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier], links: int
+) -> Read:
+    """Read records, ancestors, rules, up to `links` links of each, and prefixes."""
+    return _sorted(await driver.fetch(FETCH_WHOLE, *_asked(identifiers), links))
+
+
+async def fetch_records(driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier]) -> Read:
+    """Read the records, or the rules and classes that may cover, and prefixes; nothing else."""
+    return _sorted(await driver.fetch(FETCH_RECORDS, *_asked(identifiers)))
+
+
+async def states(driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier]) -> Read:
+    """Read statuses and the rules that may cover, without any envelope."""
+    return _sorted(await driver.fetch(STATES, *_asked(identifiers)[:3]))
+
+
+async def edges(
+    driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier], direction: str, limit: int
+) -> Read:
+    """Read up to `limit` links of a whole level, and the prefixes of those who state them."""
+    return _sorted(await driver.fetch(EDGES, *_asked(identifiers), limit, direction))
+
+
+async def changes(
+    driver: asyncpg.Connection[Any], since: int | None, limit: int
+) -> tuple[Moment, list[ChangeRow]]:
+    """Read about `limit` changes from position `since` (None: none), the last xid's wholly."""
+    rows = await driver.fetch(CHANGES, since, limit)
+    moment = Moment(*rows[0][:4])
+    return moment, [ChangeRow(*row[4:]) for row in rows if row["xid"] is not None]
+
+
+def _asked(
+    identifiers: Sequence[Identifier],
+) -> tuple[list[int], list[str], list[str], list[str]]:
+    prefixes = {identifier.prefix for identifier in identifiers}
+    units = {prefix: unit_of(prefix) for prefix in prefixes}
+    above = {str(held) for prefix in prefixes for held in (prefix, *prefix.ancestors())}
+    return (
+        [units[identifier.prefix] for identifier in identifiers],
+        [identifier.text for identifier in identifiers],
+        [identifier.suffix for identifier in identifiers],
+        sorted(above),
+    )
+
+
+def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
+    """Sort the rows of one statement by what they are."""
+    key, a, b, c = next(row[1:5] for row in rows if row[0] == "moment")
+    read = Read(Moment(key, a, b, int(c)))
+    for row in rows:
+        match row[0]:
+            case "record":
+                read.records[row[1]] = RecordRow(row[1], row[2], row[3], row[9])
+            case "rule":
+                read.rules.append(RuleRow(row[1], row[2], row[3]))
+            case "link":
+                read.links.append(LinkRow(*row[1:10]))
+            case "prefix":
+                read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9])
+    return read

@@ -1,0 +1,143 @@
+"""POST /v1/resolve: up to a thousand identifiers in, one NDJSON line for each out, in order.
+
+A line that cannot be answered says so and costs no other. Lines are made of the finished answers
+that single requests get, and what had to be read is kept for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from schemas.canonical import Json, decode_object
+from schemas.errors import (
+    BadIdentifier,
+    BadInput,
+    MethodNotAllowed,
+    TierlinkError,
+    TooLarge,
+    VerifyError,
+)
+from schemas.identifier import Identifier
+
+from . import tags
+from .answers import Answer, Answers
+from .asgi import NDJSON, Receive, Scope, Send, finish, read_body, start
+from .lookup import Lookup, Outcome
+from .render import Form, Renderer, Wanted, encode
+
+MOST = 1_000
+MAX_BODY = 4 * 1024 * 1024
+SLICE = 100  # lines that are read together and sent together
+
+_WANTED = Wanted(Form.JSON)
+_HEADERS = [
+    (b"content-type", NDJSON),
+    (b"cache-control", b"no-store"),
+    (b"access-control-allow-origin", b"*"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_PREFLIGHT = [
+    (b"allow", b"POST, OPTIONS"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, OPTIONS"),
+    (b"access-control-allow-headers", b"content-type"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+class Batch:
+    """Resolves many identifiers in one request."""
+
+    def __init__(self, lookup: Lookup, answers: Answers, renderer: Renderer) -> None:
+        self._lookup = lookup
+        self._answers = answers
+        self._renderer = renderer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; raise what the error edge translates."""
+        if scope["method"] == "OPTIONS":
+            await start(send, 204, _PREFLIGHT)
+            await finish(send)
+            return
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(
+                "a batch is sent", value="POST, OPTIONS", fix='POST {"identifiers": […]}'
+            )
+        asked = read_request(await read_body(receive, MAX_BODY))
+        await start(send, 200, _HEADERS)
+        for at in range(0, len(asked), SLICE):
+            lines = await self._lines(asked[at : at + SLICE])
+            await send({"type": "http.response.body", "body": lines, "more_body": True})
+        await finish(send)
+
+    async def _lines(self, asked: Sequence[Json]) -> bytes:
+        read = [_identifier(item) for item in asked]
+        kept = [self._kept(item) for item in read]
+        missing = [
+            item
+            for item, answer in zip(read, kept, strict=True)
+            if answer is None and isinstance(item, Identifier)
+        ]
+        outcomes = iter(await self._lookup.resolve_many(missing))
+        return b"".join(
+            self._line(*triple, outcomes) for triple in zip(asked, read, kept, strict=True)
+        )
+
+    def _kept(self, item: Identifier | BadInput) -> Answer | None:
+        if not isinstance(item, Identifier):
+            return None
+        return self._answers.get(b"/" + item.path.encode(), Form.JSON)
+
+    def _line(
+        self,
+        asked: Json,
+        item: Identifier | BadInput,
+        answer: Answer | None,
+        outcomes: Iterator[Outcome],
+    ) -> bytes:
+        if not isinstance(item, Identifier):
+            return _refused(asked, item)
+        if answer is None:
+            outcome = next(outcomes)
+            if isinstance(outcome, TierlinkError):
+                return _refused(asked, outcome)
+            rendered = self._renderer.answer(outcome, _WANTED, tags.of_reading(outcome))
+            answer = rendered.answer
+            target = b"/" + item.path.encode()
+            self._answers.put(target, Form.JSON, answer, outcome.watermark.epoch)
+        if answer.status == 200:  # noqa: PLR2004  (OK)
+            return b'{"identifier":%s,"status":200,"answer":%s}\n' % (encode(asked), answer.body)
+        # A refusal is a problem document, whose members become the line's.
+        return b'{"identifier":%s,%s\n' % (encode(asked), answer.body[1:])
+
+
+def read_request(body: bytes) -> list[Json]:
+    """Read the body of a request; raise BadInput or TooLarge."""
+    fix = 'send {"identifiers": ["88.118.8/ABC-0001", …]}'
+    try:
+        document = decode_object(body)
+    except VerifyError as err:
+        raise BadInput(f"the body is {err.detail}", value=err.value, fix=fix) from err
+    asked = document.get("identifiers")
+    if not isinstance(asked, list) or len(document) != 1:
+        raise BadInput("the body is not an object of one array, identifiers", fix=fix)
+    if len(asked) > MOST:
+        raise TooLarge(
+            f"{len(asked)} identifiers in one request", fix=f"send at most {MOST} at a time"
+        )
+    return asked
+
+
+def _identifier(item: Json) -> Identifier | BadInput:
+    if not isinstance(item, str):
+        return BadIdentifier("an identifier is a string", value=encode(item).decode())
+    try:
+        return Identifier.parse(item)
+    except BadIdentifier as err:
+        return err
+
+
+def _refused(asked: Json, error: TierlinkError) -> bytes:
+    return (
+        encode({"identifier": asked if isinstance(asked, str) else None, **error.problem()}) + b"\n"
+    )

@@ -1,0 +1,116 @@
+"""HOT: what a header block means, learned from requests that the real parser has read.
+
+Standard library only, like `resolver.answers`, and for the same reason.
+
+A client repeats its header block byte for byte. So a block whose meaning the parser has told once
+needs no parsing again: the same bytes after the same kind of request line are the same headers.
+A block may be learned if nothing in it changes the answer but Accept. If-None-Match, different for
+each resource, is cut out before a block is learned and before it is looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+
+from .answers import Answer, Answers
+
+Negotiate = Callable[[bytes | None], int | None]
+Find = Callable[[bytes], Answer | None]
+Parsed = list[tuple[bytes, bytes]]
+
+FIRST_SIGHTINGS = 4096
+# In the two spellings of clients; any other is answered by the application.
+_CONDITION = len(b"\r\nif-none-match: ")
+# Headers that ask for more than the representation. What is not named here changes no answer.
+_UNUSUAL = re.compile(
+    rb"authorization|connection|content-.*|expect|host|http2-settings|if-.*|range|tierlink-.*"
+    rb"|trailer|transfer-encoding|upgrade|x-http-method.*|x-method-override"
+)
+
+
+def cut_condition(request: bytes) -> tuple[bytes, bytes] | None:
+    """Return the header block without its first If-None-Match line, and that line's value.
+
+    The value comes with the end of its line.
+    """
+    at = request.find(b"\r\nIf-None-Match: ")
+    if at < 0:
+        at = request.find(b"\r\nif-none-match: ")
+        if at < 0:
+            return None
+    end = request.find(b"\r\n", at + 2) + 2
+    if end < _CONDITION:
+        return None
+    return request[request.find(b"\r\n") + 2 : at + 2] + request[end:], request[
+        at + _CONDITION : end
+    ]
+
+
+class Blocks:
+    """A bounded table: header block -> the table of answers that it asks.
+
+    A block is learned when it is seen for the second time, so that clients which put something
+    different into each request cannot push out the blocks of those who do not.
+    """
+
+    def __init__(self, answers: Answers, negotiate: Negotiate, most: int, largest: int) -> None:
+        self._answers = answers
+        self._negotiate = negotiate
+        self._most = most
+        self._largest = largest
+        self._sightings = array("q", bytes(8 * FIRST_SIGHTINGS))
+        self.known: dict[bytes, Find] = {}
+
+    def learn(self, request: bytes, headers: Parsed) -> None:
+        """Remember the block of a GET or HEAD; `headers` is what the parser made of all of it."""
+        if not request.startswith((b"GET ", b"HEAD ")):
+            return
+        line, _, block = request.partition(b"\r\n")
+        if not line.endswith(b" HTTP/1.1"):
+            return
+        cut = cut_condition(request)
+        if cut is not None:
+            block = cut[0]
+            headers = [pair for pair in headers if pair[0] != b"if-none-match"]
+        if block in self.known or len(block) > self._largest or not self._sighted(block):
+            return
+        variant = self._meaning(block, headers, conditional=cut is not None)
+        if variant is None:
+            return
+        if len(self.known) >= self._most:
+            del self.known[next(iter(self.known))]
+        self.known[block] = self._answers.table(variant).get
+
+    def _sighted(self, block: bytes) -> bool:
+        """Tell whether the block was seen before, and remember that it was seen now."""
+        mark = hash(block)
+        at = mark % FIRST_SIGHTINGS
+        seen = self._sightings[at] == mark
+        self._sightings[at] = mark
+        return seen
+
+    def _meaning(self, block: bytes, headers: Parsed, *, conditional: bool) -> int | None:
+        """Return the variant that is asked for; None where a block is not for the fast path."""
+        # A second condition left in the block would be taken for part of its meaning.
+        if conditional and b"if-none-match" in block.lower():
+            return None
+        # The parser refuses folded lines and bare line feeds; cutting a line out relies on it.
+        lines = block.split(b"\r\n")
+        if any(
+            not line or line[0] in b" \t" or b"\n" in line or b"\r" in line for line in lines[:-2]
+        ):
+            return None
+        accepts = [value for name, value in headers if name == b"accept"]
+        if len(accepts) > 1 or not all(_usual(name, value) for name, value in headers):
+            return None
+        if sum(name == b"host" for name, _ in headers) != 1:
+            return None
+        return self._negotiate(accepts[0] if accepts else None)
+
+
+def _usual(name: bytes, value: bytes) -> bool:
+    if name == b"connection":
+        return value.lower() == b"keep-alive"
+    return name == b"host" or _UNUSUAL.fullmatch(name) is None

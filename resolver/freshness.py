@@ -1,0 +1,151 @@
+"""Freshness: follows the changes of a source, so that nothing older than the bound is served.
+
+    F1  take the time, before the source is asked
+    F2  ask for the changes since our watermark; the reply carries the new one
+    F3  another epoch, or none before: drop everything, trust nothing read below it
+    F4  touch the buckets of every change
+    F5  only then move the watermark, and renew the lease from the time of F1
+    F6  whatever fails moves neither; the lease runs out by itself
+
+An answer is then at most lease + age of the oldest open write + replica lag old (operations.md
+§3.5). A hint makes the next poll come earlier; nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from math import inf
+
+from schemas.change import Batch, Watermark
+
+from . import tags
+from .answers import Answers, boottime
+from .metrics import Metrics
+from .sources import Source
+
+MIN_PAUSE = 0.01  # between two polls, however many hints come
+
+_log = logging.getLogger(__name__)
+
+
+class Freshness:
+    """Owns the watermark and the lease of one Answers; one task, of the same event loop."""
+
+    def __init__(
+        self,
+        source: Source,
+        answers: Answers,
+        clock: Callable[[], float] = boottime,
+        *,
+        lease: float = 0.6,
+        period: float = 0.15,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._source = source
+        self._answers = answers
+        self._clock = clock
+        self._lease = lease
+        self._period = period
+        self._hinted = asyncio.Event()
+        self._asked_at = -inf  # of the last poll that succeeded
+        self._lost = False
+        self.watermark: Watermark | None = None
+        self._count(metrics or Metrics())
+
+    def _count(self, metrics: Metrics) -> None:
+        self._polls = metrics.counter("tierlink_polls_total", "Polls of the changes.")
+        self._failures = metrics.counter("tierlink_poll_failures_total", "Polls that failed.")
+        self._applied = metrics.counter("tierlink_changes_applied_total", "Changes applied.")
+        self._lapses = metrics.counter(
+            "tierlink_lease_expired_total", "Leases that ran out before they were renewed."
+        )
+        self._restarts = metrics.counter(
+            "tierlink_epochs_total", "Histories begun: the first one, a restore, a fail-over."
+        )
+        metrics.gauge(
+            "tierlink_watermark_lag_seconds",
+            "Seconds since the changes were last followed.",
+            lambda: self.age if self.ready else -1,
+        )
+        metrics.gauge("tierlink_lease_seconds", "Length of a lease.", lambda: self._lease)
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether a poll ever succeeded."""
+        return self.watermark is not None
+
+    @property
+    def current(self) -> bool:
+        """Tell whether the lease holds."""
+        return self._clock() < self._answers.fresh_until
+
+    @property
+    def age(self) -> float:
+        """Seconds for which the changes have not been followed."""
+        return self._clock() - self._asked_at
+
+    def hint(self) -> None:
+        """Poll soon: something is said to have changed."""
+        self._hinted.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            began = self._clock()
+            await self.poll()
+            await self._pause(self._period - (self._clock() - began))
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(MIN_PAUSE)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hinted.wait(), max(0.0, seconds - MIN_PAUSE))
+        self._hinted.clear()
+
+    async def poll(self) -> bool:
+        """Follow the changes once; tell whether that renewed the lease."""
+        # F1
+        asked_at = self._clock()
+        self._polls.add()
+        # F2: a hung source ends this poll, not the following of changes
+        try:
+            async with asyncio.timeout(self._lease / 2):
+                batch = await self._source.changes(self.watermark)
+        except Exception as err:  # noqa: BLE001  (whatever a driver raises, the loop goes on)
+            self._missed(err)
+            return False
+        self.apply(batch, asked_at)
+        return True
+
+    def _missed(self, err: Exception) -> None:
+        # F6
+        self._failures.add()
+        if self.ready and not self.current and not self._lost:
+            self._lost = True
+            self._lapses.add()
+            _log.warning("the lease ran out, reading through: %s: %s", type(err).__name__, err)
+
+    def apply(self, batch: Batch, asked_at: float) -> None:
+        """Apply what a poll sent at `asked_at` returned; steps F3 to F5."""
+        found, known = batch.watermark, self.watermark
+        # F3
+        if known is None or known.epoch != found.epoch:
+            self._answers.restart(found.epoch, found.position)
+            self.watermark = known = found
+            self._restarts.add()
+        # F4
+        for change in batch.changes:
+            for tag in tags.of_change(change):
+                self._answers.touch(tag, change.position)
+        self._applied.add(len(batch.changes))
+        # F5: a node that is behind the last one takes nothing back
+        self.watermark = Watermark(found.epoch, max(known.position, found.position))
+        self._answers.advance(
+            self.watermark.position, asked_at + self._lease, changed=bool(batch.changes)
+        )
+        self._asked_at = asked_at
+        if self._lost:
+            self._lost = False
+            _log.info("the changes are followed again")

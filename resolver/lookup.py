@@ -1,0 +1,322 @@
+"""The walk of a miss: one flight per identifier, many identifiers per fetch, all verified.
+
+    L1  join the flight that is already under way for the identifier, or begin one
+    L2  what is asked for within one turn of the event loop leaves in one fetch; while enough
+        fetches are under way the rest waits and leaves in the next, together
+    L3  the time is taken before the source is asked: the reading is as old as that
+    L4  verify each result against our own root; what does not verify is no answer
+    L5  serve rule, for each who waited: nothing it depends on changed while it was read, and
+        either the lease or the age of the reading keeps it within the bound; else read again
+    L6  a deadline for who waits and one for the source; too many waiting are turned away
+
+Missing identifiers are readings like any other. Owned by one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from schemas.errors import TierlinkError, Unavailable, VerifyError
+from schemas.identifier import Identifier
+from schemas.source import Fetched, Found, State
+
+from . import tags
+from .answers import Answers, boottime
+from .metrics import Counter, Histogram, Metrics
+from .reading import Reading
+from .sources import Source
+from .trust import Offered, Verifier
+
+BATCH = 1_000  # identifiers in one fetch
+ALOFT = 4  # fetches under way at a time
+WAITING = 20_000  # identifiers that may wait for a fetch
+ATTEMPTS = 3  # readings for one request, where what it depends on keeps changing
+SLICE = 0.004  # seconds of verification before other requests get their turn
+RECHECK = 1.0  # seconds before the next attempt, where a stale answer can be had
+
+_DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+_log = logging.getLogger(__name__)
+
+Outcome = Reading | TierlinkError
+
+
+class Lookup:
+    """Reads identifiers from a source on behalf of requests."""
+
+    def __init__(
+        self,
+        source: Source,
+        verifier: Verifier,
+        answers: Answers,
+        *,
+        lease: float = 0.6,
+        timeout: float = 2.0,
+        clock: Callable[[], float] = boottime,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`lease` is the age up to which a reading needs no other lease."""
+        self._source = source
+        self._verifier = verifier
+        self._answers = answers
+        self._lease = lease
+        self._timeout = timeout
+        self._clock = clock
+        self._waiting: dict[Identifier, asyncio.Future[Outcome]] = {}
+        self._flights: dict[Identifier, asyncio.Future[Outcome]] = {}
+        self._aloft: set[asyncio.Task[None]] = set()
+        self._departing = False
+        self._away_until = 0.0
+        self._count(metrics or Metrics())
+
+    def _count(self, metrics: Metrics) -> None:
+        self._fetches = metrics.counter("tierlink_fetches_total", "Fetches from the source.")
+        self._fetched = metrics.counter(
+            "tierlink_fetched_identifiers_total", "Identifiers in those fetches."
+        )
+        self._failures = metrics.counter(
+            "tierlink_fetch_failures_total", "Fetches that failed or took too long."
+        )
+        self._shed = metrics.counter("tierlink_shed_total", "Requests turned away unread.")
+        self._again = metrics.counter(
+            "tierlink_reread_total", "Readings discarded because something changed meanwhile."
+        )
+        self._unverified = metrics.counter(
+            "tierlink_inconsistency_total", "Records of the source that did not verify."
+        )
+        self._seconds: Histogram = metrics.histogram(
+            "tierlink_fetch_seconds", "How long fetches took.", _DURATIONS
+        )
+        self._results: dict[State, Counter] = {
+            state: metrics.counter(
+                "tierlink_readings_total", "Readings by what was found.", state=state.value
+            )
+            for state in State
+        }
+        metrics.gauge(
+            "tierlink_lookups_waiting", "Identifiers being read.", lambda: len(self._flights)
+        )
+
+    @property
+    def away(self) -> bool:
+        """Tell whether the source failed a moment ago, so that stale answers need not wait."""
+        return self._clock() < self._away_until
+
+    async def resolve(self, identifier: Identifier) -> Reading:
+        """Return a reading that may be served now; raise Unavailable where there is none."""
+        # L6: of who waits; the fetch has its own, so this only ends a long wait for its turn
+        try:
+            async with asyncio.timeout(2 * self._timeout):
+                return await self._resolve(identifier)
+        except TimeoutError as err:
+            self._shed.add()
+            raise Unavailable("too many identifiers are waiting to be read") from err
+
+    async def resolve_many(self, identifiers: Sequence[Identifier]) -> list[Outcome]:
+        """Read many, each once; return a reading or the error for each, in order."""
+        unique = dict.fromkeys(identifiers)
+        outcomes = await asyncio.gather(*(self._outcome(item) for item in unique))
+        by_identifier = dict(zip(unique, outcomes, strict=True))
+        return [by_identifier[item] for item in identifiers]
+
+    async def _outcome(self, identifier: Identifier) -> Outcome:
+        try:
+            return await self.resolve(identifier)
+        except TierlinkError as err:
+            return err
+
+    async def _resolve(self, identifier: Identifier) -> Reading:
+        for attempt in range(ATTEMPTS):
+            outcome = await asyncio.shield(self._join(identifier))
+            if isinstance(outcome, TierlinkError):
+                raise _again(outcome)
+            # L5
+            last = attempt == ATTEMPTS - 1
+            if self.serves(outcome, settled=not last):
+                return outcome
+            self._again.add()
+        raise Unavailable("reading takes longer than the staleness bound allows")
+
+    def serves(self, reading: Reading, *, settled: bool = True) -> bool:
+        """L5: tell whether a reading may be served now.
+
+        By age: it was read less than a lease ago. By lease: a poll says that nothing it depends
+        on has changed. Not `settled`, a change that came while it was read is let pass, which
+        its age still allows (operations.md §3.4).
+        """
+        now = self._clock()
+        young = now - reading.read_at < self._lease
+        unmoved = self._answers.holds(
+            tags.of_reading(reading), reading.watermark.position, reading.watermark.epoch
+        )
+        if not settled:
+            return young
+        if reading.watermark.epoch != self._answers.epoch:
+            return young  # before the first poll, or a history that the next poll will tell of
+        return unmoved and (young or now < self._answers.fresh_until)
+
+    # L1, L2
+
+    def _join(self, identifier: Identifier) -> asyncio.Future[Outcome]:
+        flight = self._flights.get(identifier)
+        if flight is not None:
+            return flight
+        if len(self._waiting) >= WAITING:
+            self._shed.add()
+            raise Unavailable("too many identifiers are waiting to be read")
+        loop = asyncio.get_running_loop()
+        flight = self._flights[identifier] = self._waiting[identifier] = loop.create_future()
+        if not self._departing:
+            self._departing = True
+            loop.call_soon(self._depart)
+        return flight
+
+    def _depart(self) -> None:
+        self._departing = False
+        while self._waiting and len(self._aloft) < ALOFT:
+            batch = dict(list(self._waiting.items())[:BATCH])
+            for identifier in batch:
+                del self._waiting[identifier]
+            task = asyncio.get_running_loop().create_task(self._fly(batch))
+            self._aloft.add(task)
+            task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._aloft.discard(task)
+        if self._waiting:
+            self._depart()
+
+    async def _fly(self, batch: dict[Identifier, asyncio.Future[Outcome]]) -> None:
+        try:
+            # The walk of a miss: the shared second cache will be asked here, before the source.
+            fetched, read_at = await self._fetch(list(batch))
+            # What is FOREIGN will be asked of the node that a delegation names, here.
+            await self._verify(batch, fetched, read_at)
+        except TierlinkError as err:
+            self._settle(batch, err)
+        finally:
+            # Whatever happened, and if this task was cancelled: nobody waits for ever.
+            self._settle(batch, Unavailable("the read was broken off"))
+
+    def _settle(
+        self, batch: dict[Identifier, asyncio.Future[Outcome]], outcome: TierlinkError
+    ) -> None:
+        for identifier, flight in batch.items():
+            if not flight.done():
+                self._land(identifier, flight, outcome)
+
+    def _land(
+        self, identifier: Identifier, flight: asyncio.Future[Outcome], outcome: Outcome
+    ) -> None:
+        del self._flights[identifier]
+        flight.set_result(outcome)
+
+    async def _fetch(self, identifiers: list[Identifier]) -> tuple[Fetched, float]:
+        # L3
+        read_at = self._clock()
+        self._fetches.add()
+        self._fetched.add(len(identifiers))
+        try:
+            async with asyncio.timeout(self._timeout):
+                fetched = await self._source.fetch(identifiers, whole=True)
+        except TimeoutError as err:
+            self._failed()
+            raise Unavailable("the source did not answer in time") from err
+        except Unavailable:
+            self._failed()
+            raise
+        except Exception as err:
+            self._failed()
+            _log.exception("a fetch of %d identifiers failed", len(identifiers))
+            raise Unavailable("the source is away") from err
+        self._away_until = 0.0
+        self._seconds.observe(self._clock() - read_at)
+        return fetched, read_at
+
+    def _failed(self) -> None:
+        self._failures.add()
+        self._away_until = self._clock() + RECHECK
+
+    # L4
+
+    async def _verify(
+        self,
+        batch: dict[Identifier, asyncio.Future[Outcome]],
+        fetched: Fetched,
+        read_at: float,
+    ) -> None:
+        offered = self._verifier.offered(fetched.delegations)
+        loop = asyncio.get_running_loop()
+        pause = loop.time() + SLICE
+        for identifier, flight in batch.items():
+            found = fetched.found.get(identifier)
+            self._land(
+                identifier, flight, self._judge(identifier, found, offered, fetched, read_at)
+            )
+            if loop.time() >= pause:
+                await asyncio.sleep(0)
+                pause = loop.time() + SLICE
+
+    def _judge(
+        self,
+        identifier: Identifier,
+        found: Found | None,
+        offered: Offered,
+        fetched: Fetched,
+        read_at: float,
+    ) -> Outcome:
+        if found is None:
+            return Unavailable("the source passed over an identifier")
+        self._results[found.state].add()
+        try:
+            return read(found, offered, fetched, read_at)
+        except VerifyError as err:
+            self._unverified.add()
+            _log.error("%s from the source does not verify: %s", identifier, err)
+            return Unavailable(
+                f"the source's record does not verify ({err.code}), so it is not passed on",
+                retry_after=5,
+                fix="the operator of this resolver finds the record in its log",
+            )
+
+
+def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Reading:
+    """L4: verify what was found of one identifier and make a reading of it; raise VerifyError."""
+    if not found.records:
+        if found.state in {State.FOUND, State.COVERED, State.RETIRED}:
+            raise VerifyError("E_FORMAT", f"state {found.state} comes without a record")
+        return Reading(found.identifier, found.state, fetched.watermark, read_at)
+    parts, assertions = offered.parts(
+        found.identifier, found.records, found.assertions, more_links=found.more_links
+    )
+    _check_state(found.state, covered=parts.covered, status=parts.records[0].status)
+    prefixes = [found.identifier.prefix, *(item.asserter.prefix for item in parts.assertions)]
+    return Reading(
+        found.identifier,
+        found.state,
+        fetched.watermark,
+        read_at,
+        parts,
+        found.records,
+        assertions,
+        offered.evidence(prefixes),
+        offered.known(found.identifier.prefix).chain.holder,
+    )
+
+
+def _check_state(state: State, *, covered: bool, status: str) -> None:
+    """Hold what the source says against what the holder signed."""
+    expected = State.COVERED if covered else State.FOUND
+    if status == "retired":
+        expected = State.RETIRED
+    if state is not expected:
+        raise VerifyError("E_FORMAT", f"the source says {state}, the record says {expected}")
+
+
+def _again(error: TierlinkError) -> TierlinkError:
+    """Copy an error that several wait for, so that each raises one of its own."""
+    if isinstance(error, Unavailable):
+        return Unavailable(error.detail, retry_after=error.retry_after, fix=error.fix)
+    return error

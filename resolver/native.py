@@ -1,0 +1,300 @@
+"""The native front end: GET, HEAD and OPTIONS of /{prefix}/{suffix}.
+
+    N1  the method: GET or HEAD, OPTIONS tells which; else 405
+    N2  the identifier, from the raw path, percent-decoded once                    400
+    N3  the query: format, linkType, proof, each at most once, nothing else        400
+    N4  the representation: `format`, else Accept (RFC 9110 §12.5.1)               406
+    N5  a finished answer that is fresh: sent as it is
+    N6  look up, verify, render, keep, send; 304 where the entity tag matches
+    N7  the source is away: what was fresh when it went, marked stale; else 503
+
+Both ways to a kept answer, the edge's and this one, send the same bytes: an answer is kept under
+the raw request target and its form, and depends on nothing else of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from schemas.errors import BadQuery, MethodNotAllowed, NotAcceptable, Unavailable
+from schemas.identifier import Identifier
+
+from . import tags
+from .answers import Answer, Answers, target_of
+from .asgi import Receive, Scope, Send, finish, start
+from .labels import EN, ZH
+from .lookup import Lookup
+from .metrics import Metrics
+from .render import Form, Rendered, Renderer, Wanted
+
+Headers = list[tuple[bytes, bytes]]
+
+ALLOW: Final = b"GET, HEAD, OPTIONS"
+HTML: Final = "html"
+FORMATS: Final = {"json": Form.JSON, "jose": Form.JOSE, "linkset": Form.LINKSET, HTML: None}
+PROOFS: Final = {"chain": True, "none": False}
+MAX_PARAMETERS = 16
+
+# In the order in which they are preferred where Accept leaves the choice open.
+_OFFERED: Final = (
+    ("application/json", Form.JSON),
+    ("application/linkset+json", Form.LINKSET),
+    ("application/jose", Form.JOSE),
+    ("text/html", None),
+)
+_PREFLIGHT: Final = [
+    (b"allow", ALLOW),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", ALLOW),
+    (b"access-control-allow-headers", b"accept, accept-language, if-none-match"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+def negotiate(accept: bytes | None) -> int | None:
+    """Return the variant that an Accept header asks for, None where it alone does not decide.
+
+    For the edge: a page is in the language of another header, and 406 is the application's.
+    """
+    try:
+        form = _accepted(accept)
+    except NotAcceptable:
+        return None
+    return None if form is None else int(form)
+
+
+def _accepted(accept: bytes | None) -> Form | None:
+    """Return the form that fits Accept best; None is HTML, whose language is still open.
+
+    RFC 9110 §12.5.1: the most specific range that fits a type gives its quality.
+    """
+    if accept is None or not accept.strip():
+        return Form.JSON
+    qualities = dict(_ranges(accept))
+    best, form = 0.0, Form.JSON
+    found: Form | None = form
+    for media_type, offered in _OFFERED:
+        quality = _quality(qualities, media_type)
+        if quality > best:
+            best, found = quality, offered
+    if best == 0:
+        raise NotAcceptable(
+            "this resolver has none of the media types that Accept names",
+            value=accept.decode("latin-1"),
+            fix=f"accept {', '.join(name for name, _ in _OFFERED)}",
+        )
+    return found
+
+
+def _quality(qualities: dict[str, float], media_type: str) -> float:
+    for fitting in (media_type, f"{media_type.partition('/')[0]}/*", "*/*"):
+        if fitting in qualities:
+            return qualities[fitting]
+    return 0.0
+
+
+def _ranges(header: bytes) -> Iterator[tuple[str, float]]:
+    """Read `range;q=…, …`; an entry whose quality is malformed is passed over."""
+    for entry in header.decode("latin-1").split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip().lower() == "q":
+                quality = _q(value.strip())
+        if name and quality >= 0:
+            yield name.lower(), quality
+
+
+def _q(text: str) -> float:
+    whole, _, fraction = text.partition(".")
+    if whole not in {"0", "1"} or not (fraction == "" or fraction.isdigit()):
+        return -1.0
+    return min(float(text), 1.0)
+
+
+def languages_of(header: bytes | None) -> tuple[str, ...]:
+    """Return the language ranges of Accept-Language, the most preferred first."""
+    if not header:
+        return ()
+    ranges = [(name, quality) for name, quality in _ranges(header) if quality > 0]
+    return tuple(name for name, _ in sorted(ranges, key=lambda pair: -pair[1]))
+
+
+def _page_form(languages: Iterable[str]) -> Form:
+    for language in languages:
+        if language.partition("-")[0] == ZH:
+            return Form.HTML_ZH
+        if language.partition("-")[0] == EN:
+            return Form.HTML_EN
+    return Form.HTML_EN
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What this front end reads of a request."""
+
+    method: str
+    path: bytes
+    query: bytes
+    accept: bytes | None
+    languages: tuple[str, ...]
+    if_none_match: bytes | None
+
+    @classmethod
+    def read(cls, scope: Scope) -> Request:
+        """Read an ASGI scope; of a header that is there twice, the values are joined."""
+        found: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in {b"accept", b"accept-language", b"if-none-match"}:
+                found[name] = found[name] + b", " + value if name in found else value
+        return cls(
+            scope["method"],
+            scope["raw_path"],
+            scope["query_string"],
+            found.get(b"accept"),
+            languages_of(found.get(b"accept-language")),
+            found.get(b"if-none-match"),
+        )
+
+    def form(self, named: str | None = None) -> Form:
+        """N4: return the representation asked for; raise NotAcceptable."""
+        form = _accepted(self.accept) if named is None else FORMATS[named]
+        return _page_form(self.languages) if form is None else form
+
+    def problem_form(self) -> Form:
+        """Return the form in which to tell this client of an error, whatever it accepts."""
+        try:
+            form = self.form()
+        except NotAcceptable:
+            return Form.JSON
+        return form if form.page else Form.JSON
+
+
+def read_query(query: bytes, known: Iterable[str]) -> dict[str, str]:
+    """N3: read a query string strictly; raise BadQuery, which names what is amiss."""
+    allowed = tuple(known)
+    fix = f"the parameters are {', '.join(allowed)}, each at most once"
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(query),
+            errors="strict",
+            max_num_fields=MAX_PARAMETERS,
+        )
+    except ValueError:
+        shown = query.decode("latin-1")
+        raise BadQuery("the query is not name=value pairs", value=shown, fix=fix) from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in allowed:
+            raise BadQuery(f"unknown query parameter {name}"[:200], value=name, fix=fix)
+        if name in found:
+            raise BadQuery(f"query parameter {name} is there twice", value=name, fix=fix)
+        found[name] = value
+    return found
+
+
+def one_of(name: str, value: str | None, choices: Iterable[str]) -> str | None:
+    """Return a parameter that is one of a few words, or absent; raise BadQuery."""
+    if value is None or value in choices:
+        return value
+    raise BadQuery(f"{name} is not one of {', '.join(choices)}", value=value)
+
+
+class Native:
+    """Resolves native identifiers; an ASGI application for what is no service path."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        answers: Answers,
+        renderer: Renderer,
+        age: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        """`age` tells for how many seconds the changes have not been followed."""
+        self._lookup = lookup
+        self._answers = answers
+        self._renderer = renderer
+        self._age = age
+        self._read = metrics.counter(
+            "tierlink_resolve_requests_total",
+            "Answers sent, by where they came from (db: read from the source).",
+            source="db",
+        )
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer one request; raise what the error edge translates."""
+        # N1
+        if scope["method"] == "OPTIONS":
+            await start(send, 204, _PREFLIGHT)
+            await finish(send)
+            return
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(
+                "an identifier is only read here",
+                value=ALLOW.decode(),
+                fix="write through /v1/identifiers",
+            )
+        request = Request.read(scope)
+        # N2
+        identifier = Identifier.from_path(request.path[1:])
+        # N3, N4
+        wanted = self._wanted(request)
+        answer, marks = await self._answer(request, identifier, wanted)
+        for message in answer.asgi(request.method, request.if_none_match, marks):
+            await send(message)
+
+    def _wanted(self, request: Request) -> Wanted:
+        query = read_query(request.query, ("format", "linkType", "proof"))
+        form = request.form(one_of("format", query.get("format"), FORMATS))
+        proof = one_of("proof", query.get("proof"), PROOFS)
+        return Wanted(
+            form,
+            query.get("linkType"),
+            request.languages,
+            True if proof is None else PROOFS[proof],
+        )
+
+    async def _answer(
+        self, request: Request, identifier: Identifier, wanted: Wanted
+    ) -> tuple[Answer, Headers]:
+        target = target_of(request.path, request.query)
+        # N5
+        kept = self._answers.get(target, wanted.form)
+        if kept is not None:
+            return kept, []
+        # N7, at once while the source is known to be away
+        if self._lookup.away and (stale := self._answers.stale(target, wanted.form)):
+            return stale, self._marks()
+        # N6
+        try:
+            rendered, epoch = await self._render(identifier, wanted)
+        except Unavailable:
+            stale = self._answers.stale(target, wanted.form)
+            if stale is None:
+                raise
+            return stale, self._marks()
+        # One identifier has one spelling in a path that is kept, else escapes could fill the store.
+        if rendered.keep and request.path[1:] == identifier.path.encode():
+            self._answers.put(target, wanted.form, rendered.answer, epoch)
+        return rendered.answer, []
+
+    async def _render(self, identifier: Identifier, wanted: Wanted) -> tuple[Rendered, str]:
+        reading = await self._lookup.resolve(identifier)
+        self._read.add()
+        rendered = self._renderer.answer(reading, wanted, tags.of_reading(reading))
+        return rendered, reading.watermark.epoch
+
+    def _marks(self) -> Headers:
+        """N7: what tells a client that an answer may be stale, and since when."""
+        return [
+            (b"tierlink-stale", b"1"),
+            (b"age", b"%d" % max(0, int(self._age()))),
+            (b"cache-control", b"public, max-age=30"),
+        ]

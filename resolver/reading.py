@@ -1,0 +1,55 @@
+"""What one look-up found, verified: the only thing that representations are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from schemas.answer import Parts
+from schemas.change import Watermark
+from schemas.delegation import Delegation
+from schemas.identifier import Identifier
+from schemas.record import ACTIVE
+from schemas.source import State
+
+ANSWERED = frozenset({State.FOUND, State.COVERED})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of an identifier, as of one snapshot of the source.
+
+    `read_at` is the time of our own clock before the source was asked. `parts` is None where
+    nothing is registered; `records`, `assertions` and `delegations` are the envelopes that the
+    parts were read from and that whoever checks the answer needs, root-most delegation first.
+    """
+
+    identifier: Identifier
+    state: State
+    watermark: Watermark
+    read_at: float
+    parts: Parts | None = None
+    records: tuple[str, ...] = ()
+    assertions: tuple[str, ...] = ()
+    delegations: tuple[str, ...] = ()
+    holder: Delegation | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Tell whether this may never be served stale: suspended, retired, absent or foreign."""
+        if self.state not in ANSWERED or self.parts is None:
+            return True
+        return self.parts.records[0].status != ACTIVE
+
+    def turns_at(self, now: int) -> int | None:
+        """Return the next moment at which something in here begins or ceases to be valid."""
+        return min((moment for moment in self._moments() if moment > now), default=None)
+
+    def _moments(self) -> Iterator[int]:
+        if self.parts is None:
+            return
+        spans = [(item.valid_from, item.valid_until) for item in self.parts.records]
+        spans += [(item.valid_from, item.valid_until) for item in self.parts.assertions]
+        for moment in (moment for span in spans for moment in span):
+            if moment is not None:
+                yield moment

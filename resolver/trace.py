@@ -1,0 +1,304 @@
+"""Trace: the walk over links across tiers, every statement in it verified.
+
+    T1  the root: 404 where nobody registered it; a retired one is traced, for its links stand
+    T2  per level one call of the source reads the links of the frontier, within the budget
+    T3  verify each assertion under the chain of its speaker; one that fails is left out and named
+    T4  decide what is kept and where the walk is cut short (resolver.walk), and go on with T2
+    T5  describe: kind and status of each node from its own verified record, in one call
+    T6  cycles, from what was found
+
+So a trace over n levels makes n + 2 calls of the source. What could not be had is data and not an
+error: it stands under `broken`. Verification takes the processor, so it pauses every few envelopes
+to let other requests pass; a walk that its caller gave up ends at its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Final, TypeVar
+
+from schemas.canonical import JsonObject
+from schemas.errors import (
+    IdentifierNotFound,
+    MethodNotAllowed,
+    PrefixNotFound,
+    PrefixSuspended,
+    Unavailable,
+)
+from schemas.identifier import Identifier
+from schemas.source import Edge, Edges, State
+
+from .asgi import JSON, NDJSON, Receive, Scope, Send, finish, start
+from .question import Question
+from .sources import Source
+from .statements import Statements
+from .traced import Described, Trace, assemble, encode, level_view, summary
+from .trust import Offered, Verifier
+from .walk import (
+    BUDGET,
+    EVERYTHING,
+    MAX_EDGES,
+    TIMEOUT,
+    UNAVAILABLE,
+    Broken,
+    Budget,
+    Level,
+    Only,
+    Read,
+    Stated,
+    Walk,
+)
+
+T = TypeVar("T")
+
+LEVEL = 10_000  # identifiers that one call for links may name
+CHUNK = 1_000  # identifiers that one look-up may name
+SLICE = 16  # envelopes verified between two pauses: a few milliseconds
+GRACE = 0.5  # seconds beyond the deadline to describe the nodes that were found
+SHORT = 2_000  # nodes and links that are written in one piece
+MAX_TRACES = 32  # at a time: they share one processor with every other request
+
+ALLOW: Final = b"GET, HEAD, OPTIONS"
+_COMMON: Final = [
+    (b"cache-control", b"no-store"),
+    (b"vary", b"accept"),
+    (b"access-control-allow-origin", b"*"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_PREFLIGHT: Final = [
+    (b"allow", ALLOW),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", ALLOW),
+    (b"access-control-allow-headers", b"accept"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+class Tracer:
+    """Walks over links; owned by one event loop.
+
+    `clock` counts seconds and never goes back. Deadlines are judged by it.
+    """
+
+    def __init__(
+        self, source: Source, trust: Verifier, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._source = source
+        self._trust = trust
+        self._clock = clock
+        self._statements = Statements()
+        self._under_way = 0
+
+    async def walk(
+        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+    ) -> Trace:
+        """Trace from a root; raise NotFound, PrefixSuspended or Unavailable for the root alone."""
+        deadline = self._clock() + budget.seconds
+        described = {root: await self._root(root)}
+        walk = Walk(root, direction, budget, only)
+        levels = [level async for level in self._levels(walk, deadline)]
+        nodes = [node for level in levels[1:] for node in level.nodes]
+        described |= await self._describe(nodes, deadline + GRACE)
+        return assemble(walk, levels, described)
+
+    async def stream(
+        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+    ) -> AsyncGenerator[JsonObject, None]:
+        """Trace level by level: one object for each, and a last one of the whole.
+
+        Nodes are described as their level is reached, one more call of the source for each level.
+        """
+        deadline = self._clock() + budget.seconds
+        described = {root: await self._root(root)}
+        walk = Walk(root, direction, budget, only)
+        levels: list[Level] = []
+        async for level in self._levels(walk, deadline):
+            fresh = [node for node in level.nodes if node not in described]
+            described |= await self._describe(fresh, deadline + GRACE)
+            levels.append(level)
+            yield level_view(level, described)
+        yield summary(assemble(walk, levels, described))
+
+    # T1
+
+    async def _root(self, root: Identifier) -> Described:
+        fetched = await self._source.fetch([root], whole=False)
+        found = fetched.found.get(root)
+        if found is None or found.state is State.MISSING:
+            raise IdentifierNotFound(
+                "nobody registered this identifier and no class rule covers it", value=root.text
+            )
+        if found.state is State.FOREIGN:
+            raise PrefixNotFound("this prefix does not live here", value=str(root.prefix))
+        if found.state is State.PREFIX_SUSPENDED:
+            raise PrefixSuspended("the prefix, or one above it, is suspended", value=root.text)
+        return self._statements.describe(root, found, self._trust.offered(fetched.delegations))
+
+    # T2
+
+    async def _levels(self, walk: Walk, deadline: float) -> AsyncIterator[Level]:
+        yield walk.start()
+        while walk.frontier:
+            yield walk.advance(await self._read(walk, deadline))
+
+    async def _read(self, walk: Walk, deadline: float) -> Read:
+        edges: list[Stated] = []
+        broken: list[Broken] = []
+        for part in _slices(walk.frontier, LEVEL):
+            read = await self._read_part(walk, part, deadline)
+            edges += read.edges
+            broken += read.broken
+            if read.rest is not None:
+                return Read(tuple(edges), tuple(broken), read.rest, read.why)
+        return Read(tuple(edges), tuple(broken))
+
+    async def _read_part(self, walk: Walk, part: Sequence[Identifier], deadline: float) -> Read:
+        if walk.edges_left <= 0:
+            return Read(rest=part[0], why=BUDGET)
+        limit = min(walk.edges_left, MAX_EDGES)
+        try:
+            async with self._until(deadline):
+                found = await self._source.edges(part, walk.direction, limit)
+        except TimeoutError:
+            return Read(rest=part[0], why=TIMEOUT)
+        except Unavailable:
+            return Read(rest=part[0], why=UNAVAILABLE)
+        read = await self._verify(walk, found, deadline)
+        if read.rest is not None or not found.truncated:
+            return read
+        rest = walk.ends(found.edges[-1].link)[0] if found.edges else part[0]
+        return Read(read.edges, read.broken, rest, BUDGET)
+
+    def _until(self, deadline: float) -> asyncio.Timeout:
+        """Limit a call of the source; raise TimeoutError at once where the time is up."""
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return asyncio.timeout(left)
+
+    # T3
+
+    async def _verify(self, walk: Walk, found: Edges, deadline: float) -> Read:
+        offered = self._trust.offered(found.delegations)
+        stated: list[Stated] = []
+        broken: list[Broken] = []
+        for part in _slices(walk.select(found.edges), SLICE):
+            if self._clock() >= deadline:
+                return Read(tuple(stated), tuple(broken), walk.ends(part[0].link)[0], TIMEOUT)
+            self._verify_part(walk, part, offered, stated, broken)
+            await asyncio.sleep(0)
+        return Read(tuple(stated), tuple(broken))
+
+    def _verify_part(
+        self,
+        walk: Walk,
+        part: Sequence[Edge],
+        offered: Offered,
+        stated: list[Stated],
+        broken: list[Broken],
+    ) -> None:
+        for edge in part:
+            near, _ = walk.ends(edge.link)
+            standing, failed = self._statements.standing(edge, near, offered)
+            broken += failed
+            if standing:
+                stated.append(Stated(edge.link, standing))
+
+    # T5
+
+    async def _describe(
+        self, nodes: Sequence[Identifier], deadline: float
+    ) -> dict[Identifier, Described]:
+        described: dict[Identifier, Described] = {}
+        for part in _slices(nodes, CHUNK):
+            described |= await self._describe_part(part, deadline)
+        return described
+
+    async def _describe_part(
+        self, nodes: Sequence[Identifier], deadline: float
+    ) -> dict[Identifier, Described]:
+        try:
+            async with self._until(deadline):
+                fetched = await self._source.fetch(nodes, whole=False)
+        except TimeoutError:
+            return dict.fromkeys(nodes, Described(code=TIMEOUT))
+        except Unavailable:
+            return dict.fromkeys(nodes, Described(code=UNAVAILABLE))
+        offered = self._trust.offered(fetched.delegations)
+        described: dict[Identifier, Described] = {}
+        for part in _slices(nodes, SLICE):
+            for node in part:
+                found = fetched.found.get(node)
+                described[node] = self._statements.describe(node, found, offered)
+            await asyncio.sleep(0)
+        return described
+
+    # HTTP
+
+    async def handle(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer one request as an ASGI application; raise what the error edge translates."""
+        method = scope["method"]
+        if method == "OPTIONS":
+            await start(send, 204, _PREFLIGHT)
+            await finish(send)
+            return
+        if method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed("a trace is read", value=method, fix="use GET")
+        accept = b", ".join(value for name, value in scope["headers"] if name == b"accept")
+        question = Question.read(scope["raw_path"], scope["query_string"], accept)
+        with self._one_more():
+            if question.streamed:
+                await self._send_stream(question, method, send)
+            else:
+                await self._send_whole(question, method, send)
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        if self._under_way >= MAX_TRACES:
+            raise Unavailable(
+                f"{MAX_TRACES} traces are under way", retry_after=1, fix="ask again in a second"
+            )
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def _send_whole(self, asked: Question, method: str, send: Send) -> None:
+        trace = await self.walk(asked.root, asked.direction, asked.budget, asked.only)
+        headers = [(b"content-type", JSON), *_COMMON]
+        if len(trace.nodes) + len(trace.edges) <= SHORT:
+            body = encode(trace.view())
+            await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
+            await finish(send, b"" if method == "HEAD" else body)
+            return
+        await start(send, 200, headers)
+        for piece in trace.pieces() if method != "HEAD" else ():
+            await _more(send, piece)
+            await asyncio.sleep(0)
+        await finish(send)
+
+    async def _send_stream(self, asked: Question, method: str, send: Send) -> None:
+        begun = False  # not before the root is known to be there
+        lines = self.stream(asked.root, asked.direction, asked.budget, asked.only)
+        async with aclosing(lines):
+            async for line in lines:
+                if not begun:
+                    begun = True
+                    await start(send, 200, [(b"content-type", NDJSON), *_COMMON])
+                if method == "HEAD":
+                    break
+                await _more(send, encode(line) + b"\n")
+        await finish(send)
+
+
+async def _more(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), size):
+        yield items[at : at + size]

@@ -1,0 +1,247 @@
+"""What a trace found: nodes, links, cycles and what is missing, and its form on the wire.
+
+    {"root", "direction", "nodes": [{"identifier", "depth", "kind", "status"}],
+     "edges": [{"upstream", "downstream", "type", "attest", "quantity", "lifecycle",
+                "asserted_by", "occurrence"?, "cycle"?}],
+     "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated"}
+
+Everything here is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.canonical import Json, JsonObject
+from schemas.identifier import Identifier
+
+from .walk import CUT_SHORT, Broken, Level, Stated, Walk, in_order
+
+UNKNOWN = "unknown"
+PIECE = 1_000  # nodes or links that are written at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a node's own record says of it; `code` tells why there is nothing to tell."""
+
+    kind: str | None = None
+    status: str = UNKNOWN
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An identifier in a trace, and how many links it is away from the root at least."""
+
+    identifier: Identifier
+    depth: int
+    described: Described
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return {
+            "identifier": self.identifier.text,
+            "depth": self.depth,
+            "kind": self.described.kind,
+            "status": self.described.status,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole trace; `broken` names what it lacks, `cycles` are sorted sets of identifiers."""
+
+    root: Identifier
+    direction: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Stated, ...]
+    broken: tuple[Broken, ...]
+    cycles: tuple[tuple[Identifier, ...], ...]
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether a budget or a time-out kept something out that a longer walk would show."""
+        return any(item.code in CUT_SHORT for item in self.broken)
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return {
+            **self.head(),
+            "nodes": [node.view() for node in self.nodes],
+            "edges": list(self._edges()),
+            **self.tail(),
+        }
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the JSON of `view` in pieces, so that no single step of a long one is long."""
+        yield _opened(self.head()) + b',"nodes":['
+        yield from _listed(node.view() for node in self.nodes)
+        yield b'],"edges":['
+        yield from _listed(self._edges())
+        yield b"]," + encode(self.tail())[1:]
+
+    def head(self) -> JsonObject:
+        """Return the members that come first."""
+        return {"root": self.root.text, "direction": self.direction}
+
+    def tail(self) -> JsonObject:
+        """Return the members that come last."""
+        return {
+            "broken": [item.view() for item in self.broken],
+            "cycles": [[node.text for node in part] for part in self.cycles],
+            "truncated": self.truncated,
+        }
+
+    def _edges(self) -> Iterator[JsonObject]:
+        part_of = {node: number for number, part in enumerate(self.cycles) for node in part}
+        for stated in self.edges:
+            view = stated.view()
+            part = part_of.get(stated.link.upstream)
+            if part is not None and part == part_of.get(stated.link.downstream):
+                view["cycle"] = True
+            yield view
+
+
+def encode(view: JsonObject) -> bytes:
+    """Return compact JSON, UTF-8."""
+    return json.dumps(view, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _opened(view: JsonObject) -> bytes:
+    return encode(view)[:-1]
+
+
+def _listed(views: Iterable[JsonObject]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    first = True
+    for view in views:
+        batch.append(encode(view))
+        if len(batch) == PIECE:
+            yield (b"" if first else b",") + b",".join(batch)
+            batch, first = [], False
+    if batch:
+        yield (b"" if first else b",") + b",".join(batch)
+
+
+def level_view(level: Level, described: Mapping[Identifier, Described]) -> JsonObject:
+    """Return one level as a line of a stream; its links are those that led to it."""
+    nodes: list[Json] = [Node(node, level.depth, described[node]).view() for node in level.nodes]
+    edges: list[Json] = [stated.view() for stated in level.edges]
+    broken: list[Json] = [item.view() for item in _broken([level], described)]
+    return {"depth": level.depth, "nodes": nodes, "edges": edges, "broken": broken}
+
+
+def summary(trace: Trace) -> JsonObject:
+    """Return the last line of a stream: what only the whole can tell."""
+    tail = trace.tail()
+    return {**trace.head(), "cycles": tail["cycles"], "truncated": tail["truncated"]}
+
+
+def _broken(
+    levels: Sequence[Level], described: Mapping[Identifier, Described]
+) -> tuple[Broken, ...]:
+    """Gather what a walk could not show, each once, in the order it was met."""
+    walked = [item for level in levels for item in level.broken]
+    untold = [
+        Broken(node, described[node].code)
+        for level in levels
+        for node in level.nodes
+        if described[node].code
+    ]
+    return tuple(dict.fromkeys(walked + untold))
+
+
+def assemble(
+    walk: Walk, levels: Sequence[Level], described: Mapping[Identifier, Described]
+) -> Trace:
+    """Put the levels of a finished walk together."""
+    return Trace(
+        root=levels[0].nodes[0],
+        direction=walk.direction,
+        nodes=tuple(
+            Node(node, level.depth, described[node]) for level in levels for node in level.nodes
+        ),
+        edges=tuple(stated for level in levels for stated in level.edges),
+        broken=_broken(levels, described),
+        cycles=_cycles(walk, levels),
+    )
+
+
+def _cycles(walk: Walk, levels: Sequence[Level]) -> tuple[tuple[Identifier, ...], ...]:
+    depths = {node: level.depth for level in levels for node in level.nodes}
+    return cycles((walk.ends(stated.link) for level in levels for stated in level.edges), depths)
+
+
+def cycles(
+    pairs: Iterable[tuple[Identifier, Identifier]], depths: Mapping[Identifier, int]
+) -> tuple[tuple[Identifier, ...], ...]:
+    """Find the cycles among (near, far) pairs: the strongly connected sets of two or more nodes.
+
+    A link from a level to the next closes no cycle by itself. One that leads to the same or an
+    earlier level may, and in a graph with short cuts it may as well not: only components tell.
+    """
+    graph: dict[Identifier, list[Identifier]] = {}
+    suspect = False
+    for near, far in pairs:
+        graph.setdefault(near, []).append(far)
+        suspect = suspect or depths[far] <= depths[near]
+    if not suspect:
+        return ()
+    found = [in_order(part) for part in _Components(graph) if len(part) > 1]
+    return tuple(sorted(found, key=lambda part: part[0].text))
+
+
+class _Components:
+    """The strongly connected components of a graph (Tarjan 1972), with a stack of our own.
+
+    `low` of a node is the earliest node of an open component that it reaches; a node that reaches
+    none earlier than itself closes its component.
+    """
+
+    def __init__(self, graph: Mapping[Identifier, Sequence[Identifier]]) -> None:
+        self._graph = graph
+        self._index: dict[Identifier, int] = {}
+        self._low: dict[Identifier, int] = {}
+        self._open: dict[Identifier, None] = {}  # a stack: insertion order, and quick to ask
+
+    def __iter__(self) -> Iterator[tuple[Identifier, ...]]:
+        for start in self._graph:
+            if start not in self._index:
+                yield from self._explore(start)
+
+    def _explore(self, start: Identifier) -> Iterator[tuple[Identifier, ...]]:
+        path = [(start, self._enter(start))]
+        while path:
+            node, ahead = path[-1]
+            target = self._next(node, ahead)
+            if target is not None:
+                path.append((target, self._enter(target)))
+                continue
+            path.pop()
+            if path:
+                above = path[-1][0]
+                self._low[above] = min(self._low[above], self._low[node])
+            if self._low[node] == self._index[node]:
+                yield self._close(node)
+
+    def _enter(self, node: Identifier) -> Iterator[Identifier]:
+        self._index[node] = self._low[node] = len(self._index)
+        self._open[node] = None
+        return iter(self._graph.get(node, ()))
+
+    def _next(self, node: Identifier, ahead: Iterator[Identifier]) -> Identifier | None:
+        for target in ahead:
+            if target not in self._index:
+                return target
+            if target in self._open:
+                self._low[node] = min(self._low[node], self._index[target])
+        return None
+
+    def _close(self, node: Identifier) -> tuple[Identifier, ...]:
+        part: list[Identifier] = []
+        while not part or part[-1] != node:
+            part.append(self._open.popitem()[0])
+        return tuple(part)

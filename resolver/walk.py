@@ -1,0 +1,195 @@
+"""The walk over links, decided level by level: pure, without I/O and without a clock.
+
+    W1  visited = {root}, frontier = (root,)
+    W2  select: of the links read for the frontier keep those asked for, each once, in order
+    W3  advance: a far end not yet visited is a new node while there is room, and the next
+        frontier is the new nodes, sorted; a link to a visited node is kept and not followed
+    W4  where there is no room (depth reached, node budget spent) the link is left out, and its
+        near end is named as cut short
+    W5  what was not read or not verified in time is cut short likewise, and the walk ends
+
+A node that is cut short (`budget`, `timeout`, `unavailable`) is one some of whose links are not
+shown: a trace that begins there shows them, so that nothing is lost, only deferred. Every choice
+follows the order of the identifiers: the same data and budget give the same walk.
+
+No paths are ever kept. A 25-layer ladder has 2^25 paths and 51 nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from schemas.answer import edge_view
+from schemas.canonical import JsonObject
+from schemas.identifier import Identifier
+from schemas.link import UPSTREAM, Assertion, Link
+from schemas.source import Edge
+
+BUDGET, TIMEOUT, UNAVAILABLE = "budget", "timeout", "unavailable"
+CUT_SHORT = frozenset({BUDGET, TIMEOUT, UNAVAILABLE})
+
+MAX_DEPTH, MAX_NODES, MAX_EDGES = 100, 100_000, 100_000
+MAX_SECONDS = 60.0
+EDGES_PER_NODE = 10  # read at most; real bills of material have one to three
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How far one walk may go; `edges` counts what is read, also where it is not shown."""
+
+    depth: int = 8
+    nodes: int = 1_000
+    edges: int = 1_000 * EDGES_PER_NODE
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which links to follow; an empty set means every one."""
+
+    types: frozenset[str] = frozenset()
+    lifecycles: frozenset[str] = frozenset()
+
+    def wants(self, link: Link) -> bool:
+        """Tell whether a link is of what is asked for."""
+        return (not self.types or link.type in self.types) and (
+            not self.lifecycles or link.lifecycle in self.lifecycles
+        )
+
+
+EVERYTHING = Only()
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A link and the assertions of it that verified, one or two."""
+
+    link: Link
+    standing: tuple[Assertion, ...]
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return edge_view(self.link, self.standing)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What a walk could not show: where, and why, as an error code or a verdict code."""
+
+    identifier: Identifier
+    code: str
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return {"identifier": self.identifier.text, "code": self.code}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The verified links of a frontier, and where the reading ended before its time.
+
+    The links of `rest` and of every later node of the frontier are not, or not all, among
+    `edges`; `why` is one of CUT_SHORT.
+    """
+
+    edges: tuple[Stated, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    rest: Identifier | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One step of a walk: the nodes first reached at this depth and the links that were read."""
+
+    depth: int
+    nodes: tuple[Identifier, ...]
+    edges: tuple[Stated, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+class Walk:
+    """The state of one walk, owned by one task."""
+
+    def __init__(
+        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+    ) -> None:
+        # W1
+        self.direction = direction
+        self.depth = 0
+        self.frontier: tuple[Identifier, ...] = (root,)
+        self.edges_left = budget.edges
+        self._budget = budget
+        self._only = only
+        self._visited = {root}
+        self._seen: set[Link] = set()
+
+    def start(self) -> Level:
+        """Return level 0, the root alone."""
+        return Level(0, self.frontier)
+
+    def ends(self, link: Link) -> tuple[Identifier, Identifier]:
+        """Return the near end of a link, which was walked from, and the far end."""
+        if self.direction == UPSTREAM:
+            return link.downstream, link.upstream
+        return link.upstream, link.downstream
+
+    def select(self, edges: Sequence[Edge]) -> list[Edge]:
+        """W2: keep the links of the frontier that are asked for, each once, in order.
+
+        A source is not trusted to keep to the question. What it sends counts as read, kept or not.
+        """
+        self.edges_left -= len(edges)
+        frontier = set(self.frontier)
+        chosen: list[Edge] = []
+        for edge in edges:
+            link = edge.link
+            if self.ends(link)[0] in frontier and link not in self._seen and self._only.wants(link):
+                self._seen.add(link)
+                chosen.append(edge)
+        chosen.sort(key=lambda edge: self._order(edge.link))
+        return chosen
+
+    def _order(self, link: Link) -> tuple[str, str, str, str, str]:
+        near, far = self.ends(link)
+        return near.text, far.text, link.type, link.lifecycle, link.occurrence
+
+    def advance(self, read: Read) -> Level:
+        """Take what was read of the frontier and move on to the next."""
+        # W3
+        found: set[Identifier] = set()
+        short: dict[Identifier, str] = {}
+        kept: list[Stated] = []
+        room = self._room()
+        for stated in read.edges:
+            near, far = self.ends(stated.link)
+            if far not in self._visited and far not in found:
+                if len(found) >= room:
+                    short[near] = BUDGET  # W4
+                    continue
+                found.add(far)
+            kept.append(stated)
+        nodes = in_order(found)
+        # W5
+        if read.rest is not None:
+            at = read.rest.text
+            short.update((node, read.why) for node in self.frontier if node.text >= at)
+            short.update((node, read.why) for node in nodes)
+        self._visited |= found
+        self.frontier = () if read.rest is not None else nodes
+        self.depth += 1
+        cut = tuple(Broken(node, short[node]) for node in in_order(short))
+        return Level(self.depth, nodes, tuple(kept), read.broken + cut)
+
+    def _room(self) -> int:
+        # Past the last level allowed one more is read, with no room: it tells the leaves from
+        # what is cut short, and finds the links that lead back.
+        if self.depth >= self._budget.depth:
+            return 0
+        return self._budget.nodes - len(self._visited)
+
+
+def in_order(nodes: Iterable[Identifier]) -> tuple[Identifier, ...]:
+    """Sort as identifiers sort in every list: by code point, which is the order of their bytes."""
+    return tuple(sorted(nodes, key=lambda node: node.text))

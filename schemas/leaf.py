@@ -1,0 +1,130 @@
+"""Leaves: what the transparency log says of everything that was accepted, and nothing more.
+
+A leaf is text, each line ended by a newline. It names no identifier and holds no body: a salted
+commitment stands for the subject, so that whoever was given the salt can look for a leaf and
+nobody else can list what a prefix holds.
+
+    tierlink-leaf/v1
+    <what>              record · link · delegation · status · revocation · batch
+    <prefix>
+    <b64u SHA-256(salt ‖ subject)>
+    <version>
+    <b64u SHA-256(envelope)>
+
+    tierlink-epoch/v1
+    <epoch>             1, 2, 3, …
+    <size>              leaves of this log that the map covers
+    <b64u map root>
+
+The subject is the identifier of a record, `link key/side` of an assertion, the prefix of a
+delegation, the kid of a revocation. The salt belongs to the prefix.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from .errors import BadInput, VerifyError
+from .identifier import Prefix
+from .keys import B64, b64decode, b64encode, sha256
+
+LEAF_HEAD, EPOCH_HEAD = "tierlink-leaf/v1", "tierlink-epoch/v1"
+SALT_BYTES = 32
+MAX_LEAF = 2048  # bytes
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+class What(enum.StrEnum):
+    """What kind of statement a leaf stands for."""
+
+    RECORD = "record"
+    LINK = "link"
+    DELEGATION = "delegation"
+    STATUS = "status"
+    REVOCATION = "revocation"
+    BATCH = "batch"
+
+
+def commitment(salt: bytes, subject: str) -> B64:
+    """Return what stands in a leaf for its subject."""
+    return b64encode(sha256(salt + subject.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One accepted statement."""
+
+    what: What
+    prefix: Prefix
+    subject: B64
+    version: int
+    digest: B64
+
+    @property
+    def entry(self) -> bytes:
+        """The bytes that are hashed into the log."""
+        lines = (LEAF_HEAD, self.what, self.prefix, self.subject, self.version, self.digest)
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    @classmethod
+    def parse(cls, entry: bytes) -> Self:
+        """Read a leaf; raise VerifyError E_FORMAT."""
+        what, prefix, subject, version, digest = _lines(entry, LEAF_HEAD, 5)
+        try:
+            found = cls(
+                What(what), Prefix.parse(prefix), _hash(subject), _number(version), _hash(digest)
+            )
+        except (ValueError, BadInput) as err:
+            raise VerifyError("E_FORMAT", f"not a leaf: {err}") from None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The root of the verifiable map over the first `size` leaves of the log."""
+
+    number: int
+    size: int
+    root: bytes
+
+    @property
+    def entry(self) -> bytes:
+        """The bytes that are hashed into the log."""
+        lines = (EPOCH_HEAD, self.number, self.size, b64encode(self.root))
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    @classmethod
+    def parse(cls, entry: bytes) -> Self:
+        """Read an epoch leaf; raise VerifyError E_FORMAT."""
+        number, size, root = _lines(entry, EPOCH_HEAD, 3)
+        return cls(_number(number), _number(size), b64decode(_hash(root)))
+
+
+def _lines(entry: bytes, head: str, count: int) -> list[str]:
+    if len(entry) > MAX_LEAF:
+        raise VerifyError("E_LIMIT", f"a leaf has at most {MAX_LEAF} bytes")
+    try:
+        lines = entry.decode("ascii").split("\n")
+    except UnicodeDecodeError:
+        raise VerifyError("E_FORMAT", "a leaf is ASCII text") from None
+    if len(lines) != count + 2 or lines[0] != head or lines[-1]:
+        raise VerifyError("E_FORMAT", f"not a leaf of the form {head}")
+    return lines[1:-1]
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise VerifyError("E_FORMAT", "not a plain number", value=text)
+    return int(text)
+
+
+def _hash(text: str) -> B64:
+    if not _DIGEST.fullmatch(text):
+        raise VerifyError("E_FORMAT", "not a SHA-256 digest", value=text)
+    b64decode(text)
+    return B64(text)

@@ -1,0 +1,49 @@
+"""The client of the HTTP API for partners' own programs, blocking and asynchronous.
+
+call, problem, wire     one exchange as data; failures as exceptions; HTTP
+reading, writing,
+prefixes, batch         what can be done, each operation written once for both clients
+answer, verdict, trace  what programs get to see
+blocking, asynchronous  the two clients
+"""
+
+from .answer import Answer, Links, Neighbour, Resolution, Target
+from .asynchronous import AsyncClient
+from .batch import Item, Result
+from .blocking import Client
+from .call import Retry
+from .prefixes import ApiKey, NewKey, PrefixView, ProvedKey
+from .reading import Listed, Page, StandingLink, Version
+from .trace import Broken, Edge, Node, Trace
+from .verdict import Delegated, Verdict, verify
+from .writing import Asserted, Registered
+
+__all__ = [
+    "Answer",
+    "ApiKey",
+    "Asserted",
+    "AsyncClient",
+    "Broken",
+    "Client",
+    "Delegated",
+    "Edge",
+    "Item",
+    "Links",
+    "Listed",
+    "Neighbour",
+    "NewKey",
+    "Node",
+    "Page",
+    "PrefixView",
+    "ProvedKey",
+    "Registered",
+    "Resolution",
+    "Result",
+    "Retry",
+    "StandingLink",
+    "Target",
+    "Trace",
+    "Verdict",
+    "Version",
+    "verify",
+]

@@ -1,0 +1,305 @@
+"""The asynchronous client: method for method the blocking one, for `async` programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Self, TypeVar
+
+import httpx
+
+from schemas.chain import Trust
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import Signer
+from schemas.link import UPSTREAM, Assertion
+from schemas.record import Record
+
+from . import batch, prefixes, reading, writing
+from .answer import Answer, Resolution
+from .batch import LINKS, RECORDS, Chunks, Item, Result
+from .call import Retry, Steps, as_prefix
+from .context import Context, TrustSource
+from .prefixes import ApiKey, Key, PrefixView
+from .reading import RESOLVE_CHUNK, Listed, Page, StandingLink, Version
+from .trace import Trace
+from .wire import AsyncCarrier
+from .writing import Asserted, Draft, Registered
+
+T = TypeVar("T")
+Progress = Callable[[int], object]
+
+
+class AsyncClient:
+    """A node of tierlink, as one party talks to it; all its methods may run at once in one loop.
+
+    `trust` is what answers are judged by: a Trust, the path of a trust.json, or "fetch", which
+    trusts the first bundle that this very server gives (trust on first use; choose it knowingly).
+    Without it only what is not verified can be done: writes, prefixes and traces.
+
+    `api_key` speaks for one prefix. With `signer`, records and links are signed here and only
+    envelopes are sent; without, the registry signs with the key it hosts for the prefix.
+
+    Whatever fails raises an exception of `schemas.errors`; nobody reached, `Unavailable`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        trust: TrustSource = None,
+        api_key: str | None = None,
+        signer: Signer | None = None,
+        now: Callable[[], float] = time.time,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._context = Context.of(trust, signer, now)
+        self._carrier = AsyncCarrier(base_url, api_key, retry=retry or Retry(), transport=transport)
+        self._run = self._carrier.run
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._carrier.close()
+
+    # reading
+
+    async def resolve(self, identifier: Identifier | str, *, proof: str | None = None) -> Answer:
+        """Resolve one identifier; raise IdentifierNotFound, Retired, PrefixSuspended, VerifyError.
+
+        What has expired is returned and says so: `answer.verified.current` is False.
+        """
+        return await self._run(reading.resolve(self._context, identifier, proof))
+
+    async def resolve_many(
+        self,
+        identifiers: Iterable[Identifier | str] | AsyncIterable[Identifier | str],
+        *,
+        progress: Progress | None = None,
+    ) -> AsyncIterator[Resolution]:
+        """Resolve any number, in order, as they are asked for; one that fails fails alone."""
+        count = 0
+        waiting: list[Identifier | str] = []
+        async for identifier in _each(identifiers):
+            waiting.append(identifier)
+            if len(waiting) == RESOLVE_CHUNK:
+                for found in await self._run(reading.resolve_chunk(self._context, waiting)):
+                    yield found
+                count += len(waiting)
+                waiting = []
+                _tell(progress, count)
+        if waiting:
+            for found in await self._run(reading.resolve_chunk(self._context, waiting)):
+                yield found
+            _tell(progress, count + len(waiting))
+
+    async def envelope(self, identifier: Identifier | str) -> Version:
+        """Return the record that answers for an identifier, its own or a class's, as signed."""
+        return await self._run(reading.envelope(self._context, identifier))
+
+    async def record(self, identifier: Identifier | str) -> Version:
+        """Return the newest version of an identifier's own record."""
+        return await self._run(reading.record(self._context, identifier))
+
+    def versions(
+        self, identifier: Identifier | str, *, limit: int | None = None
+    ) -> AsyncIterator[Version]:
+        """Go through the versions of a record, newest first; `limit` is the size of a page."""
+        return self._pages(
+            lambda cursor: reading.versions(self._context, identifier, cursor, limit)
+        )
+
+    def listing(self, prefix: Prefix | str, *, limit: int | None = None) -> AsyncIterator[Listed]:
+        """Go through the identifiers under a prefix that the API key holds."""
+        return self._pages(lambda cursor: reading.listing(as_prefix(prefix), cursor, limit))
+
+    def links(
+        self,
+        identifier: Identifier | str,
+        *,
+        direction: str | None = None,
+        link_type: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StandingLink]:
+        """Go through the links of an identifier, each assertion verified."""
+        return self._pages(
+            lambda cursor: reading.links(
+                self._context,
+                identifier,
+                direction=direction,
+                link_type=link_type,
+                cursor=cursor,
+                limit=limit,
+            )
+        )
+
+    async def trace(
+        self,
+        identifier: Identifier | str,
+        *,
+        direction: str = UPSTREAM,
+        depth: int | None = None,
+        limit: int | None = None,
+    ) -> Trace:
+        """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`."""
+        return await self._run(reading.trace(identifier, direction, depth, limit))
+
+    async def trust_document(self) -> bytes:
+        """Return the server's trust bundle, to be stored once its root has been compared."""
+        return await self._run(reading.trust_document())
+
+    async def trust(self) -> Trust:
+        """Return what answers are judged by, with the delegations learned since."""
+        return await self._run(self._context.trust())
+
+    async def _pages(self, page: Callable[[str | None], Steps[Page[T]]]) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            found = await self._run(page(cursor))
+            for item in found.items:
+                yield item
+            cursor = found.cursor
+            if cursor is None:
+                return
+
+    # writing
+
+    async def register(self, record: Record | Draft | str) -> Registered:
+        """Register one record: a Record, a draft, or an envelope signed elsewhere."""
+        return await self._run(writing.register(self._context, record))
+
+    async def update(
+        self, record: Record | Draft, *, if_match: int | str | None = None
+    ) -> Registered:
+        """Replace what an identifier resolves to; `if_match` is the version that you have seen."""
+        return await self._run(writing.update(self._context, record, if_match))
+
+    async def retire(
+        self, identifier: Identifier | str, *, if_match: int | str | None = None
+    ) -> Registered:
+        """Retire an identifier for good."""
+        return await self._run(writing.retire(self._context, identifier, if_match))
+
+    async def link(self, assertion: Assertion | Draft | str) -> Asserted:
+        """Assert a link from one end."""
+        return await self._run(writing.link(self._context, assertion))
+
+    async def withdraw(self, assertion: Assertion | Draft) -> Asserted:
+        """Take back what one end said of a link."""
+        return await self._run(writing.withdraw(self._context, assertion))
+
+    def register_many(
+        self, records: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+    ) -> AsyncIterator[Result]:
+        """Register any number; give a result for each, in order, as it arrives."""
+        return self._batch(records, RECORDS, progress)
+
+    def link_many(
+        self, assertions: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+    ) -> AsyncIterator[Result]:
+        """Assert any number of links; give a result for each, in order, as it arrives."""
+        return self._batch(assertions, LINKS, progress)
+
+    def load_many(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+    ) -> AsyncIterator[Result]:
+        """Register records and assert links as they come, such as an export has them."""
+        return self._batch(items, None, progress)
+
+    async def _batch(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        route: str | None,
+        progress: Progress | None,
+    ) -> AsyncIterator[Result]:
+        chunks = Chunks(self._context, route)
+        count = 0
+        async for chunk in chunks.of_async(_each(items)):
+            results = await self._run(batch.send(self._context, chunk))
+            for result in results:
+                yield result
+            count += len(results)
+            _tell(progress, count)
+
+    # prefixes
+
+    async def allocate(
+        self,
+        prefix: Prefix | str,
+        organisation: str,
+        *,
+        uscc: str | None = None,
+        lei: str | None = None,
+        keys: Sequence[Key] = (),
+        issuer: Signer | None = None,
+        node: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> PrefixView:
+        """Allocate a prefix below the caller's; without keys the registry makes and hosts one.
+
+        `issuer` is the parent's key, where it is not hosted. The reply has the API key, once.
+        """
+        return await self._run(
+            prefixes.allocate(
+                self._context,
+                prefix,
+                organisation,
+                uscc=uscc,
+                lei=lei,
+                keys=keys,
+                issuer=issuer,
+                node=node,
+                key=idempotency_key,
+            )
+        )
+
+    async def delegate(
+        self, prefix: Prefix | str, keys: Sequence[Key] = (), *, issuer: Signer | None = None
+    ) -> PrefixView:
+        """Delegate a prefix anew with other keys."""
+        return await self._run(prefixes.delegate(self._context, prefix, keys, issuer))
+
+    async def challenge(self, prefix: Prefix | str, kid: str) -> str:
+        """Return a nonce for a key that is to be registered under a prefix."""
+        return await self._run(prefixes.challenge(self._context, prefix, kid))
+
+    async def prefix(self, prefix: Prefix | str) -> PrefixView:
+        """Return who holds a prefix."""
+        return await self._run(prefixes.show(prefix))
+
+    def prefixes(
+        self, parent: Prefix | str | None = None, *, limit: int | None = None
+    ) -> AsyncIterator[PrefixView]:
+        """Go through the prefixes, all of them or those right below a parent."""
+        return self._pages(lambda cursor: prefixes.listing(parent, cursor, limit))
+
+    async def suspend(self, prefix: Prefix | str) -> PrefixView:
+        """Stop a prefix and everything below it, until it is resumed."""
+        return await self._run(prefixes.switch(self._context, prefix, "suspend"))
+
+    async def resume(self, prefix: Prefix | str) -> PrefixView:
+        """Let a suspended prefix act and answer again."""
+        return await self._run(prefixes.switch(self._context, prefix, "resume"))
+
+    async def make_api_key(self, prefix: Prefix | str, *, label: str = "") -> ApiKey:
+        """Make another API key for the prefix that the present one speaks for."""
+        return await self._run(prefixes.make_api_key(self._context, prefix, label))
+
+
+def _tell(progress: Progress | None, count: int) -> None:
+    if progress is not None:
+        progress(count)
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

@@ -1,0 +1,284 @@
+"""The blocking client. Every method is one operation, carried; nothing is decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self, TypeVar
+
+import httpx
+
+from schemas.chain import Trust
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import Signer
+from schemas.link import UPSTREAM, Assertion
+from schemas.record import Record
+
+from . import batch, prefixes, reading, writing
+from .answer import Answer, Resolution
+from .batch import LINKS, RECORDS, Chunks, Item, Result
+from .call import Retry, Steps, as_prefix
+from .context import Context, TrustSource
+from .prefixes import ApiKey, Key, PrefixView
+from .reading import RESOLVE_CHUNK, Listed, Page, StandingLink, Version
+from .trace import Trace
+from .wire import Carrier
+from .writing import Asserted, Draft, Registered
+
+T = TypeVar("T")
+Progress = Callable[[int], object]
+
+
+class Client:
+    """A node of tierlink, as one party talks to it. Use it in one thread at a time.
+
+    `trust` is what answers are judged by: a Trust, the path of a trust.json, or "fetch", which
+    trusts the first bundle that this very server gives (trust on first use; choose it knowingly).
+    Without it only what is not verified can be done: writes, prefixes and traces.
+
+    `api_key` speaks for one prefix. With `signer`, records and links are signed here and only
+    envelopes are sent; without, the registry signs with the key it hosts for the prefix.
+
+    Whatever fails raises an exception of `schemas.errors`; nobody reached, `Unavailable`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        trust: TrustSource = None,
+        api_key: str | None = None,
+        signer: Signer | None = None,
+        now: Callable[[], float] = time.time,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._context = Context.of(trust, signer, now)
+        self._carrier = Carrier(base_url, api_key, retry=retry or Retry(), transport=transport)
+        self._run = self._carrier.run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._carrier.close()
+
+    # reading
+
+    def resolve(self, identifier: Identifier | str, *, proof: str | None = None) -> Answer:
+        """Resolve one identifier; raise IdentifierNotFound, Retired, PrefixSuspended, VerifyError.
+
+        What has expired is returned and says so: `answer.verified.current` is False.
+        """
+        return self._run(reading.resolve(self._context, identifier, proof))
+
+    def resolve_many(
+        self, identifiers: Iterable[Identifier | str], *, progress: Progress | None = None
+    ) -> Iterator[Resolution]:
+        """Resolve any number, in order, as they are asked for; one that fails fails alone."""
+        count = 0
+        waiting: list[Identifier | str] = []
+        for identifier in identifiers:
+            waiting.append(identifier)
+            if len(waiting) == RESOLVE_CHUNK:
+                yield from self._run(reading.resolve_chunk(self._context, waiting))
+                count += len(waiting)
+                waiting = []
+                _tell(progress, count)
+        if waiting:
+            yield from self._run(reading.resolve_chunk(self._context, waiting))
+            _tell(progress, count + len(waiting))
+
+    def envelope(self, identifier: Identifier | str) -> Version:
+        """Return the record that answers for an identifier, its own or a class's, as signed."""
+        return self._run(reading.envelope(self._context, identifier))
+
+    def record(self, identifier: Identifier | str) -> Version:
+        """Return the newest version of an identifier's own record."""
+        return self._run(reading.record(self._context, identifier))
+
+    def versions(
+        self, identifier: Identifier | str, *, limit: int | None = None
+    ) -> Iterator[Version]:
+        """Go through the versions of a record, newest first; `limit` is the size of a page."""
+        return self._pages(
+            lambda cursor: reading.versions(self._context, identifier, cursor, limit)
+        )
+
+    def listing(self, prefix: Prefix | str, *, limit: int | None = None) -> Iterator[Listed]:
+        """Go through the identifiers under a prefix that the API key holds."""
+        return self._pages(lambda cursor: reading.listing(as_prefix(prefix), cursor, limit))
+
+    def links(
+        self,
+        identifier: Identifier | str,
+        *,
+        direction: str | None = None,
+        link_type: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StandingLink]:
+        """Go through the links of an identifier, each assertion verified."""
+        return self._pages(
+            lambda cursor: reading.links(
+                self._context,
+                identifier,
+                direction=direction,
+                link_type=link_type,
+                cursor=cursor,
+                limit=limit,
+            )
+        )
+
+    def trace(
+        self,
+        identifier: Identifier | str,
+        *,
+        direction: str = UPSTREAM,
+        depth: int | None = None,
+        limit: int | None = None,
+    ) -> Trace:
+        """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`."""
+        return self._run(reading.trace(identifier, direction, depth, limit))
+
+    def trust_document(self) -> bytes:
+        """Return the server's trust bundle, to be stored once its root has been compared."""
+        return self._run(reading.trust_document())
+
+    def trust(self) -> Trust:
+        """Return what answers are judged by, with the delegations learned since."""
+        return self._run(self._context.trust())
+
+    def _pages(self, page: Callable[[str | None], Steps[Page[T]]]) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            found = self._run(page(cursor))
+            yield from found.items
+            cursor = found.cursor
+            if cursor is None:
+                return
+
+    # writing
+
+    def register(self, record: Record | Draft | str) -> Registered:
+        """Register one record: a Record, a draft, or an envelope signed elsewhere."""
+        return self._run(writing.register(self._context, record))
+
+    def update(self, record: Record | Draft, *, if_match: int | str | None = None) -> Registered:
+        """Replace what an identifier resolves to; `if_match` is the version that you have seen."""
+        return self._run(writing.update(self._context, record, if_match))
+
+    def retire(
+        self, identifier: Identifier | str, *, if_match: int | str | None = None
+    ) -> Registered:
+        """Retire an identifier for good."""
+        return self._run(writing.retire(self._context, identifier, if_match))
+
+    def link(self, assertion: Assertion | Draft | str) -> Asserted:
+        """Assert a link from one end."""
+        return self._run(writing.link(self._context, assertion))
+
+    def withdraw(self, assertion: Assertion | Draft) -> Asserted:
+        """Take back what one end said of a link."""
+        return self._run(writing.withdraw(self._context, assertion))
+
+    def register_many(
+        self, records: Iterable[Item], *, progress: Progress | None = None
+    ) -> Iterator[Result]:
+        """Register any number; give a result for each, in order, as it arrives."""
+        return self._batch(records, RECORDS, progress)
+
+    def link_many(
+        self, assertions: Iterable[Item], *, progress: Progress | None = None
+    ) -> Iterator[Result]:
+        """Assert any number of links; give a result for each, in order, as it arrives."""
+        return self._batch(assertions, LINKS, progress)
+
+    def load_many(
+        self, items: Iterable[Item], *, progress: Progress | None = None
+    ) -> Iterator[Result]:
+        """Register records and assert links as they come, such as an export has them."""
+        return self._batch(items, None, progress)
+
+    def _batch(
+        self, items: Iterable[Item], route: str | None, progress: Progress | None
+    ) -> Iterator[Result]:
+        chunks = Chunks(self._context, route)
+        count = 0
+        for chunk in chunks.of(items):
+            results = self._run(batch.send(self._context, chunk))
+            yield from results
+            count += len(results)
+            _tell(progress, count)
+
+    # prefixes
+
+    def allocate(
+        self,
+        prefix: Prefix | str,
+        organisation: str,
+        *,
+        uscc: str | None = None,
+        lei: str | None = None,
+        keys: Sequence[Key] = (),
+        issuer: Signer | None = None,
+        node: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> PrefixView:
+        """Allocate a prefix below the caller's; without keys the registry makes and hosts one.
+
+        `issuer` is the parent's key, where it is not hosted. The reply has the API key, once.
+        """
+        return self._run(
+            prefixes.allocate(
+                self._context,
+                prefix,
+                organisation,
+                uscc=uscc,
+                lei=lei,
+                keys=keys,
+                issuer=issuer,
+                node=node,
+                key=idempotency_key,
+            )
+        )
+
+    def delegate(
+        self, prefix: Prefix | str, keys: Sequence[Key] = (), *, issuer: Signer | None = None
+    ) -> PrefixView:
+        """Delegate a prefix anew with other keys."""
+        return self._run(prefixes.delegate(self._context, prefix, keys, issuer))
+
+    def challenge(self, prefix: Prefix | str, kid: str) -> str:
+        """Return a nonce for a key that is to be registered under a prefix."""
+        return self._run(prefixes.challenge(self._context, prefix, kid))
+
+    def prefix(self, prefix: Prefix | str) -> PrefixView:
+        """Return who holds a prefix."""
+        return self._run(prefixes.show(prefix))
+
+    def prefixes(
+        self, parent: Prefix | str | None = None, *, limit: int | None = None
+    ) -> Iterator[PrefixView]:
+        """Go through the prefixes, all of them or those right below a parent."""
+        return self._pages(lambda cursor: prefixes.listing(parent, cursor, limit))
+
+    def suspend(self, prefix: Prefix | str) -> PrefixView:
+        """Stop a prefix and everything below it, until it is resumed."""
+        return self._run(prefixes.switch(self._context, prefix, "suspend"))
+
+    def resume(self, prefix: Prefix | str) -> PrefixView:
+        """Let a suspended prefix act and answer again."""
+        return self._run(prefixes.switch(self._context, prefix, "resume"))
+
+    def make_api_key(self, prefix: Prefix | str, *, label: str = "") -> ApiKey:
+        """Make another API key for the prefix that the present one speaks for."""
+        return self._run(prefixes.make_api_key(self._context, prefix, label))
+
+
+def _tell(progress: Progress | None, count: int) -> None:
+    if progress is not None:
+        progress(count)

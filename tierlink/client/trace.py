@@ -1,0 +1,153 @@
+"""Traces: what a resolver found by walking links, read strictly.
+
+What is verified here: that the reply is of the root and direction asked for, that every
+identifier in it is one, and that every edge joins two of its nodes. What is not: the assertions
+behind the edges. The resolver verified them and leaves them out, for a walk may have thousands.
+`Client.links` gives the assertions of any node of a trace, and verifies each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from schemas.canonical import JsonObject
+from schemas.claims import Members
+from schemas.errors import BadInput, VerifyError
+from schemas.identifier import Identifier
+from schemas.link import DOWNSTREAM, UPSTREAM, Quantity
+
+from .answer import quantity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One identifier of a trace; kind and status are None where nobody could tell."""
+
+    identifier: str
+    depth: int
+    kind: str | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One link of a trace."""
+
+    upstream: str
+    downstream: str
+    link_type: str
+    attest: str
+    quantity: Quantity | None
+    lifecycle: str
+
+    def ends(self, direction: str) -> tuple[str, str]:
+        """Return (near, far) as a walk in that direction meets them."""
+        if direction == UPSTREAM:
+            return self.downstream, self.upstream
+        return self.upstream, self.downstream
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where a walk had to stop, and why."""
+
+    identifier: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The walk over the links of `root`; a partial one names what it lacks in `broken`."""
+
+    root: str
+    direction: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    broken: tuple[Broken, ...]
+    cycles: tuple[tuple[str, ...], ...]
+    truncated: bool
+    raw: bytes = field(repr=False)
+
+
+class _BadTrace(BadInput):
+    """A reply that is no trace; reported as verdict E_FORMAT."""
+
+    code = "E_FORMAT"
+    title = "Invalid trace"
+
+
+def read_trace(document: JsonObject, root: Identifier, direction: str, raw: bytes) -> Trace:
+    """Read a trace; raise VerifyError where it is not what was asked for, or none at all."""
+    if document.get("root") != root.text or document.get("direction") != direction:
+        raise VerifyError("E_ID", f"the trace is not that of {root} {direction}")
+    try:
+        nodes = _objects(document, "nodes", _node)
+        edges = _objects(document, "edges", _edge)
+        broken = _objects(document, "broken", _broken)
+        cycles = tuple(_cycle(item) for item in _array(document, "cycles"))
+    except BadInput as err:
+        raise VerifyError("E_FORMAT", f"not a trace: {err.detail}", value=err.value) from err
+    known = {node.identifier for node in nodes}
+    for edge in edges:
+        for end in (edge.upstream, edge.downstream):
+            if end not in known:
+                raise VerifyError("E_LINK", "an edge leads to no node of the trace", value=end)
+    truncated = document.get("truncated") is True
+    return Trace(root.text, direction, nodes, edges, broken, cycles, truncated, raw)
+
+
+def _array(document: JsonObject, name: str) -> list[object]:
+    found = document.get(name, [])
+    if not isinstance(found, list):
+        raise _BadTrace(f"{name} is not an array")
+    return list(found)
+
+
+def _objects(document: JsonObject, name: str, read: Callable[[Members], T]) -> tuple[T, ...]:
+    outer = Members({}, _BadTrace)
+    return tuple(
+        read(outer.inner(item, f"{name}[{index}]."))
+        for index, item in enumerate(_array(document, name))
+    )
+
+
+def _node(members: Members) -> Node:
+    return Node(
+        _identifier(members, "identifier"),
+        members.integer("depth"),
+        _maybe(members, "kind"),
+        _maybe(members, "status"),
+    )
+
+
+def _edge(members: Members) -> Edge:
+    return Edge(
+        _identifier(members, UPSTREAM),
+        _identifier(members, DOWNSTREAM),
+        members.text("type", 64),
+        members.text("attest", 32),
+        quantity(members.source.get("quantity")),
+        members.maybe_text("lifecycle", 32) or "",
+    )
+
+
+def _broken(members: Members) -> Broken:
+    return Broken(_identifier(members, "identifier"), members.text("code", 64))
+
+
+def _cycle(item: object) -> tuple[str, ...]:
+    if not isinstance(item, list):
+        raise _BadTrace("a cycle is not an array", value=item)
+    return tuple(Identifier.parse(str(member)).text for member in item)
+
+
+def _identifier(members: Members, name: str) -> str:
+    return Identifier.parse(members.text(name, 1024)).text
+
+
+def _maybe(members: Members, name: str) -> str | None:
+    return None if members.source.get(name) is None else members.text(name, 64)

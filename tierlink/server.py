@@ -1,0 +1,143 @@
+"""The HTTP server: sockets of our own, so that a taken port is an error before anything starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from schemas.errors import TierlinkError
+
+BACKLOG = 4096
+GRACE_SECONDS = 10  # for requests under way when the node is told to stop
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class CannotListen(TierlinkError):
+    """The address is taken, or not ours to listen on."""
+
+    code = "cannot_listen"
+    title = "Cannot listen"
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of a host name, IPv4 and IPv6; raise CannotListen."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as err:
+        raise CannotListen(
+            f"{host} is no address of this machine: {err.strerror}",
+            value=host,
+            fix="set TIERLINK_HOST",
+        ) from err
+    sockets: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(address)
+            bound.listen(BACKLOG)
+        except OSError as err:
+            for other in (*sockets, bound):
+                other.close()
+            raise CannotListen(
+                f"cannot listen on {host} port {port}: {err.strerror}",
+                value=port,
+                fix="stop what listens there, or set TIERLINK_PORT",
+            ) from err
+        bound.setblocking(False)
+        sockets.append(bound)
+    return sockets
+
+
+def url_of(bound: socket.socket, host: str) -> str:
+    """Return the URL of a bound socket, under the name that was asked for."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{bound.getsockname()[1]}"
+
+
+class Server(uvicorn.Server):
+    """Stops on the first SIGTERM or SIGINT in order, on the second at once, and then returns.
+
+    uvicorn raises the signal again when it is done, which would end the process before the
+    database is stopped.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Turn signals into a request to stop, for as long as the server runs."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.force_exit = self.force_exit or (self.should_exit and number == signal.SIGINT)
+            self.should_exit = True
+            del frame
+
+        before = {number: signal.signal(number, stop) for number in _STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def configured(app: ASGIApp, http: type[asyncio.Protocol]) -> uvicorn.Config:
+    """Return the one configuration: our protocol, no header that the answer does not bring."""
+    return uvicorn.Config(
+        app,
+        http=http,
+        loop="uvloop",
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+async def serve(
+    app: ASGIApp,
+    http: type[asyncio.Protocol],
+    sockets: list[socket.socket],
+    then: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serve until told to stop; `then` runs beside it once connections are accepted.
+
+    What `then` raises ends the server and is raised here.
+    """
+    server = Server(configured(app, http))
+    serving = asyncio.create_task(server.serve(sockets))
+    beside = asyncio.create_task(_beside(server, then))
+    await asyncio.wait({serving, beside}, return_when=asyncio.FIRST_COMPLETED)
+    if beside.done() and beside.exception() is not None:
+        server.should_exit = True
+    await serving
+    beside.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await beside
+
+
+async def _beside(server: uvicorn.Server, then: Callable[[], Awaitable[None]] | None) -> None:
+    while not server.started:
+        await asyncio.sleep(0.005)
+    if then is not None:
+        await then()
+
+
+def log_plainly() -> None:
+    """Log to standard error, warnings and worse of others, information of ours."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("tierlink").setLevel(logging.INFO)

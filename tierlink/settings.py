@@ -1,0 +1,70 @@
+"""Settings of a node as a whole: where it listens, where its files are, what it loads."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import BadInput
+from schemas.keys import b64encode
+
+KEK_BYTES = 32
+
+
+class NodeSettings(BaseSettings):
+    """What `tierlink up`, `registry` and `resolver` read from TIERLINK_… variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TIERLINK_", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="address or name to listen on")
+    port: int = Field(8088, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data_dir: Path = Field(
+        Path(".tierlink"), description="folder of the database, the keys and the sample"
+    )
+    sample: Literal["battery", "none"] = Field(
+        "battery", description="the supply chain that `up` loads into an empty node"
+    )
+
+    @classmethod
+    def load(cls) -> NodeSettings:
+        """Read the environment; raise BadInput that names the variable."""
+        try:
+            return cls()
+        except ValidationError as err:
+            first = err.errors()[0]
+            name = "TIERLINK_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise BadInput(f"{name}: {first['msg']}", value=first["input"]) from None
+
+
+def keyring_key(data_dir: Path) -> bytes:
+    """Return the key that encrypts hosted keys in this folder, made on the first start (0600)."""
+    path = data_dir / "keyring.key"
+    if not path.exists():
+        private_write(path, b64encode(secrets.token_bytes(KEK_BYTES)) + "\n", keep=True)
+    from registry.config import decode_key  # noqa: PLC0415  (a partner's client has no registry)
+
+    return decode_key(path.read_text(encoding="ascii").strip())
+
+
+def private_write(path: Path, text: str, *, keep: bool = False) -> None:
+    """Write a file of mode 0600, whole or not at all; with `keep` never over an existing one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if keep:
+        try:
+            path.hardlink_to(unfinished)
+        except FileExistsError:
+            pass
+        finally:
+            unfinished.unlink()
+    else:
+        unfinished.replace(path)
