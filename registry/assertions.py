@@ -27,10 +27,14 @@ from schemas.link import (
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a caller wants to state: signed by himself, or a draft for the hosted key."""
+    """What a caller wants to state: signed by himself, or a draft for the hosted key.
+
+    `first`: a draft's envelope should it become the first version, where that was signed ahead.
+    """
 
     assertion: Assertion
     envelope: Envelope | None = None
+    first: str | None = None
 
     @property
     def near(self) -> Identifier:
@@ -133,8 +137,8 @@ def _first(offer: Offer, link_key: str, voice: Voice) -> Stated:
             f"the {said.side} side never asserted this link: there is nothing to withdraw",
             value=link_key,
         )
-    token = offer.envelope.token if offer.envelope is not None else voice.sign(said)
-    return _new(said, link_key, token, stood=False)
+    ready = offer.first if offer.envelope is None else offer.envelope.token
+    return _new(said, link_key, ready or voice.sign(said), stood=False)
 
 
 def _new(assertion: Assertion, link_key: str, token: str, *, stood: bool) -> Stated:

@@ -37,7 +37,7 @@ from schemas.delegation import RECORD_USE
 from schemas.envelope import Envelope
 from schemas.errors import KeyNotHosted, TierlinkError, Unavailable
 from schemas.keys import Signer
-from schemas.record import RETIRED, Record
+from schemas.record import Record
 from schemas.rule import Rule
 
 ATTEMPTS = 5  # of a chunk that others overtake

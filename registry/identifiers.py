@@ -33,8 +33,7 @@ from registry.succession import Offer, Step, decide, decide_next, standing
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
-from schemas.envelope import Envelope, parse
-from schemas.envelope import RECORD as RECORD_TYPE
+from schemas.envelope import RECORD as RECORD_TYPE, Envelope, parse
 from schemas.errors import BadRecord, VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import B64, Signer

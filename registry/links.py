@@ -7,7 +7,7 @@ something, in these steps:
     2. that prefix stands, and its chain of delegations is valid now
     3. to assert: the near end is registered here or covered by a class rule, and not retired;
        nothing is asked of the far end
-    4. a client's envelope verifies under the chain; the hosted key for drafts would
+    4. a client's envelope verifies under the chain; what the hosted key signs for drafts would
     5. the version it becomes (`assertions`), if it changes anything
     6. that is stored, the edge at either end kept in step, and the change told of
 
@@ -18,9 +18,8 @@ names the digest that it replaces, and who was overtaken decides anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeAlias, TypeVar
 
 from registry import assertions, changes, prefixes, reader
@@ -39,7 +38,6 @@ from schemas.envelope import LINK, parse, sign
 from schemas.errors import (
     IdentifierNotFound,
     KeyNotHosted,
-    NotFound,
     PrefixSuspended,
     Retired,
     TierlinkError,
@@ -58,7 +56,6 @@ PACE = 50  # statements signed or verified before others get the processor
 T = TypeVar("T")
 
 _Outcomes: TypeAlias = "dict[int, Stated | TierlinkError]"
-_Check: TypeAlias = "Callable[[], None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,73 +77,45 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Speaker:
-    """With what one caller's statements are checked, signed and stored."""
+class Speaker:
+    """With what one caller's statements are checked and signed."""
 
-    tx: WriteTx
+    caller: Caller
     chain: Chain
     voice: Voice
 
     @property
     def prefix(self) -> Prefix:
         """Whose statements they are."""
-        return self.chain.holder.subject
+        return self.caller.prefix
 
 
 async def state_one(
     tx: WriteTx, keyring: Keyring, caller: Caller, offer: Offer, now: int
 ) -> Stated:
     """Assert or withdraw one side of a link; raise what refuses it."""
-    outcome = (await state_many(tx, keyring, caller, [offer], now))[0]
+    caller.must_hold(offer.near.prefix)
+    speaker = await find_speaker(tx, keyring, caller, now, drafts=offer.envelope is None)
+    check(speaker, offer)
+    outcome = (await store_many(tx, speaker, [offer]))[0]
     if isinstance(outcome, TierlinkError):
         raise outcome
     return outcome
 
 
-async def state_many(
-    tx: WriteTx, keyring: Keyring, caller: Caller, offers: Sequence[Offer], now: int
-) -> list[Stated | TierlinkError]:
-    """Assert or withdraw many, in order; return for each what stands now or what refuses it."""
-    outcomes: _Outcomes = {}
-    # 1
-    for index, offer in enumerate(offers):
-        _guarded(outcomes, index, partial(caller.must_hold, offer.near.prefix))
-    if len(outcomes) < len(offers):
-        # 2
-        try:
-            speaker = await _speaker(tx, keyring, caller.prefix, offers, now)
-        except (NotFound, PrefixSuspended, VerifyError) as err:
-            return [outcomes.get(index, err) for index in range(len(offers))]
-        # 3 and 4
-        await _admit(speaker, offers, outcomes)
-        # 5 and 6
-        for turn in _turns(offers, outcomes):
-            outcomes |= await _settle(speaker, {index: offers[index] for index in turn})
-        await _tell(speaker, outcomes)
-        await _judge(tx, outcomes)
-    return [outcomes[index] for index in range(len(offers))]
-
-
-def _guarded(outcomes: _Outcomes, index: int, check: _Check) -> None:
-    try:
-        check()
-    except TierlinkError as err:
-        outcomes[index] = err
-
-
-async def _speaker(
-    tx: WriteTx, keyring: Keyring, prefix: Prefix, offers: Sequence[Offer], now: int
-) -> _Speaker:
-    """Take step 2, and find the hosted key where a draft needs it."""
-    chain = await prefixes.chain(tx, prefix)
+async def find_speaker(
+    tx: ReadTx, keyring: Keyring, caller: Caller, now: int, *, drafts: bool = True
+) -> Speaker:
+    """Take step 2, and find the hosted key for drafts; raise PrefixSuspended and the like."""
+    chain = await prefixes.chain(tx, caller.prefix)
     chain.check_time(now)
-    signer: Signer | TierlinkError = KeyNotHosted("no draft needs one")
-    if any(offer.envelope is None for offer in offers):
+    signer: Signer | TierlinkError = KeyNotHosted("no draft is signed here")
+    if drafts:
         signer = await _hosted(tx, keyring, chain, now)
-    return _Speaker(tx, chain, Voice(signer, now))
+    return Speaker(caller, chain, Voice(signer, now))
 
 
-async def _hosted(tx: WriteTx, keyring: Keyring, chain: Chain, now: int) -> Signer | TierlinkError:
+async def _hosted(tx: ReadTx, keyring: Keyring, chain: Chain, now: int) -> Signer | TierlinkError:
     """Return the hosted key, or why it cannot speak for the holder of the chain."""
     prefix = chain.holder.subject
     try:
@@ -158,17 +127,50 @@ async def _hosted(tx: WriteTx, keyring: Keyring, chain: Chain, now: int) -> Sign
     return signer
 
 
-async def _admit(speaker: _Speaker, offers: Sequence[Offer], outcomes: _Outcomes) -> None:
-    """Take steps 3 and 4, but for the signing of drafts, which waits for their version."""
-    admitted = [index for index in range(len(offers)) if index not in outcomes]
-    asserted = [i for i in admitted if offers[i].assertion.state == ASSERTED]
-    near = list(dict.fromkeys(offers[index].near for index in asserted))
-    states = await reader.states(speaker.tx, near) if near else {}
-    for index in asserted:
-        _guarded(outcomes, index, partial(_check_near, offers[index].near, states))
-    async for index in _paced(admitted):
-        if index not in outcomes:
-            _guarded(outcomes, index, partial(_check_envelope, speaker, offers[index]))
+def check(speaker: Speaker, offer: Offer) -> None:
+    """Take steps 1 and 4; raise Forbidden or VerifyError. Needs no row: it may run in a thread."""
+    speaker.caller.must_hold(offer.near.prefix)
+    if offer.envelope is None:
+        return
+    issued_at = offer.assertion.issued_at
+    if issued_at > speaker.voice.now + SKEW_SECONDS:
+        raise VerifyError(
+            "E_TIME",
+            "the assertion is issued in the future",
+            value=issued_at,
+            fix="set the clock of whoever signs",
+        )
+    speaker.chain.check_speaker(offer.envelope, speaker.prefix, issued_at)
+
+
+async def store_many(
+    tx: WriteTx, speaker: Speaker, offers: Sequence[Offer]
+) -> list[Stated | TierlinkError]:
+    """Take steps 3, 5 and 6 for offers that were checked, in order.
+
+    Return for each what stands now, or what refuses it.
+    """
+    # 3
+    outcomes = await _refused(tx, offers)
+    # 5 and 6
+    for turn in _turns(offers, outcomes):
+        outcomes |= await _settle(tx, speaker, {index: offers[index] for index in turn})
+    await _tell(tx, speaker, outcomes)
+    await _judge(tx, outcomes)
+    return [outcomes[index] for index in range(len(offers))]
+
+
+async def _refused(tx: WriteTx, offers: Sequence[Offer]) -> _Outcomes:
+    """Take step 3; return what is refused."""
+    asserted = {i: o.near for i, o in enumerate(offers) if o.assertion.state == ASSERTED}
+    states = await reader.states(tx, list(dict.fromkeys(asserted.values()))) if asserted else {}
+    refused: _Outcomes = {}
+    for index, near in asserted.items():
+        try:
+            _check_near(near, states)
+        except TierlinkError as err:
+            refused[index] = err
+    return refused
 
 
 def _check_near(near: Identifier, states: Mapping[Identifier, State]) -> None:
@@ -180,15 +182,6 @@ def _check_near(near: Identifier, states: Mapping[Identifier, State]) -> None:
             value=near.text,
             fix="register it first",
         )
-
-
-def _check_envelope(speaker: _Speaker, offer: Offer) -> None:
-    if offer.envelope is None:
-        return
-    issued_at = offer.assertion.issued_at
-    if issued_at > speaker.voice.now + SKEW_SECONDS:
-        raise VerifyError("E_TIME", "the assertion is issued in the future", value=issued_at)
-    speaker.chain.check_speaker(offer.envelope, speaker.prefix, issued_at)
 
 
 def _turns(offers: Sequence[Offer], refused: Mapping[int, object]) -> list[list[int]]:
@@ -206,7 +199,7 @@ def _turns(offers: Sequence[Offer], refused: Mapping[int, object]) -> list[list[
     return turns
 
 
-async def _settle(speaker: _Speaker, offers: Mapping[int, Offer]) -> _Outcomes:
+async def _settle(tx: WriteTx, speaker: Speaker, offers: Mapping[int, Offer]) -> _Outcomes:
     """Take step 5 and store, again for those who were overtaken between reading and writing."""
     settled: _Outcomes = {}
     keys = {index: offer.assertion.link.key for index, offer in offers.items()}
@@ -214,8 +207,8 @@ async def _settle(speaker: _Speaker, offers: Mapping[int, Offer]) -> _Outcomes:
         left = {index: keys[index] for index in offers if index not in settled}
         if not left:
             break
-        decided = await _decide(speaker, offers, left)
-        written = await _write(speaker, decided.values())
+        decided = await _decide(tx, speaker, offers, left)
+        written = await _write(tx, speaker.prefix, decided.values())
         settled |= {
             index: one
             for index, one in decided.items()
@@ -226,10 +219,10 @@ async def _settle(speaker: _Speaker, offers: Mapping[int, Offer]) -> _Outcomes:
 
 
 async def _decide(
-    speaker: _Speaker, offers: Mapping[int, Offer], keys: Mapping[int, str]
+    tx: WriteTx, speaker: Speaker, offers: Mapping[int, Offer], keys: Mapping[int, str]
 ) -> _Outcomes:
     newest = await store.newest(
-        speaker.tx,
+        tx,
         [(speaker.prefix, key, offers[index].assertion.side) for index, key in keys.items()],
     )
     decided: _Outcomes = {}
@@ -246,7 +239,7 @@ async def _decide(
 
 
 async def _write(
-    speaker: _Speaker, decided: Iterable[Stated | TierlinkError]
+    tx: WriteTx, prefix: Prefix, decided: Iterable[Stated | TierlinkError]
 ) -> set[tuple[str, str]]:
     """Store new versions and keep the edges in step; return the places of what was stored."""
     new = [one for one in decided if isinstance(one, Stated) and one.changed]
@@ -255,12 +248,12 @@ async def _write(
     nexts = [row for row in rows if row.prev is not None]
     written: set[tuple[str, str]] = set()
     if firsts:
-        written |= await store.insert_first(speaker.tx, speaker.prefix, firsts)
+        written |= await store.insert_first(tx, prefix, firsts)
     if nexts:
-        written |= await store.replace(speaker.tx, speaker.prefix, nexts)
+        written |= await store.replace(tx, prefix, nexts)
     turned = [one for one in new if one.stands != one.stood and _place(one) in written]
-    await store.raise_sides(speaker.tx, [_side(one) for one in turned if one.stands])
-    await store.lower_sides(speaker.tx, [_side(one) for one in turned if not one.stands])
+    await store.raise_sides(tx, [_side(one) for one in turned if one.stands])
+    await store.lower_sides(tx, [_side(one) for one in turned if not one.stands])
     return written
 
 
@@ -286,7 +279,7 @@ def _row(one: Stated) -> Statement:
     )
 
 
-async def _tell(speaker: _Speaker, outcomes: _Outcomes) -> None:
+async def _tell(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:
     """Tell of every change, in order."""
     entries = [
         Entry(
@@ -300,7 +293,7 @@ async def _tell(speaker: _Speaker, outcomes: _Outcomes) -> None:
         if isinstance(one, Stated) and one.changed
     ]
     if entries:
-        await changes.record_many(speaker.tx, speaker.prefix, entries)
+        await changes.record_many(tx, speaker.prefix, entries)
 
 
 async def _judge(tx: WriteTx, outcomes: _Outcomes) -> None:

@@ -37,7 +37,7 @@ from schemas.record import (
 )
 from schemas.rule import Rule
 
-ANY_VERSION = 0  # what `If-Match: *` asks for
+ANY_VERSION = -1  # what `If-Match: *` asks for
 
 
 class Step(enum.Enum):

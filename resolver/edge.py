@@ -1,39 +1,35 @@
 """HOT: the front door, below ASGI: request bytes -> answer bytes, else the ASGI application.
 
 Notice for whoever changes this module:
-* it imports the standard library, uvicorn's protocol class with its parser, `resolver.answers` and
-  `resolver.blocks` (import contract "hot");
-* a hit costs at most 4 Python calls from socket to socket and allocates nothing but what it sends
-  (tests/budgets/test_edge_calls.py);
+* it imports the standard library, the server's protocol class with its parser, and the modules of
+  this package that import the standard library alone (import contract "hot");
+* a hit costs at most 4 Python calls from socket to socket, logs nothing, and allocates nothing but
+  what it compares and sends (tests/budgets/test_edge_calls.py);
 * both paths give the same bytes (tests/properties/test_edge_paths.py).
 
 A request is answered here when all of this holds, and goes to the application otherwise:
 
-    1. the connection is idle: no message under way, no response running, room to write, not draining;
-    2. the packet is one complete head (several: one after the other), its block known (`blocks`);
-    3. GET or HEAD, HTTP/1.1, a known target; where there is a condition, one that matches;
-    4. the answer is fresh (`answers`).
+    1. the connection is idle: no message under way, no response either, room to write, no drain;
+    2. the bytes are one complete head whose block is known (`blocks`), but for If-None-Match;
+    3. it is GET or HEAD of HTTP/1.1, for a target that is kept;
+    4. the answer is fresh (`answers`);
+    5. If-None-Match, where there is one, is exactly its entity tag.
 
 The parser is given one message at a time: what follows is held, and reading stops, until the
-response is written. A message that is ambiguous is refused and ends its connection. So responses
-cannot come in another order than their requests, and the parser cannot lose its place.
+response is written. What is ambiguous is refused, and ends its connection. So no response can come
+in another order than its request, and the parser cannot lose its place in the stream.
 
-What the server lacks, each a number in `Limits`: time for a head, for an idle connection, for a
-body (a least rate), for a client to take its response; the size of a head, of a target, of what is
-held.
+What the server lacks is here too, each with a number in `limits`: time for a head, for an idle
+connection, for a body (a least rate), for a client to take its response; the size of a head.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import json
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from math import inf
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade
@@ -42,84 +38,31 @@ from uvicorn.server import ServerState
 
 from .answers import STATUS_304, Answers
 from .blocks import Blocks, Negotiate, cut_condition
+from .limits import (
+    BAD_FRAMING,
+    BAD_HOST,
+    BAD_REQUEST,
+    BAD_VERSION,
+    HEAD_TOO_LARGE,
+    TARGET_TOO_LONG,
+    TOO_SLOW,
+    Limits,
+    Refusal,
+    Traffic,
+)
 
-# An ASGI application: what it is called with is the server's affair.
-ASGI = Callable[..., Awaitable[None]]
-
-QUOTE = 34
 HEAD_END = b"\r\n\r\n"
 FLUSH = 65_536  # bytes of pipelined answers that are written at once
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may cost."""
-
-    head_bytes: int = 16_384
-    target_bytes: int = 8_192
-    held_bytes: int = 262_144  # of requests that wait for the response before them
-    head_seconds: float = 5  # also from the connection to its first byte
-    idle_seconds: float = 60
-    body_seconds: float = 10  # in each such span a body grows by `body_bytes`
-    body_bytes: int = 10_240
-    write_seconds: float = 30  # for a full buffer to drain
-    linger_seconds: float = 2  # between the last response and the end, for the client to read it
-    drain_seconds: float = 1  # at shutdown, for one more request of an idle connection
-    blocks: int = 1024
-    block_bytes: int = 4096
-
-
-class _Refusal:
-    """A response to what is no request that we can answer; it ends the connection."""
-
-    def __init__(self, status: HTTPStatus, code: str, detail: str) -> None:
-        problem = {"title": status.phrase, "status": int(status), "code": code, "detail": detail}
-        body = json.dumps(problem, separators=(",", ":")).encode()
-        self.status = int(status)
-        self.line = b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode())
-        self.rest = (
-            b"content-type: application/problem+json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%s" % (len(body), body)
-        )
-
-
-BAD_REQUEST = _Refusal(HTTPStatus.BAD_REQUEST, "request_invalid", "not a valid HTTP/1.1 request")
-BAD_HOST = _Refusal(
-    HTTPStatus.BAD_REQUEST, "host_invalid", "a request has exactly one valid Host (RFC 9112 3.2)"
-)
-BAD_FRAMING = _Refusal(
-    HTTPStatus.BAD_REQUEST, "framing_invalid", "the only transfer coding understood is chunked"
-)
-BAD_VERSION = _Refusal(
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "http_version", "HTTP/1.1 and HTTP/1.0 are spoken here"
-)
-TOO_SLOW = _Refusal(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the request came too slowly")
-TARGET_TOO_LONG = _Refusal(
-    HTTPStatus.REQUEST_URI_TOO_LONG, "target_too_long", "the request target is too long"
-)
-HEAD_TOO_LARGE = _Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the request head is too large"
-)
-
+_QUOTE, _H = b'"H'
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Plain counters of one process, read by whoever renders metrics."""
-
-    connections: int = 0
-    passed_on: int = 0  # requests that went to the application
-    refused: dict[int, int] = field(default_factory=dict)  # by status
-    closed_idle: int = 0
-    cut_off: int = 0  # would not take their response
 
 
 class _Phase(enum.Enum):
     """Where a connection stands in its reading."""
 
     START = 0  # between messages
-    HEAD = 1  # part of a head has come, and is kept in `_rest`
+    HEAD = 1  # part of a head has come
     BODY = 2
     OVER = 3  # nothing more is read
 
@@ -132,11 +75,6 @@ class Edge(HttpToolsProtocol):
     limits: ClassVar[Limits]
     traffic: ClassVar[Traffic]
 
-    __slots__ = (
-        "_answers", "_clock", "_draining", "_due", "_eof", "_fault", "_idle", "_known", "_made", "_owed",
-        "_phase", "_rest", "_since", "_timer", "_window",
-    )  # fmt: skip
-
     def __init__(
         self,
         config: uvicorn.Config,
@@ -144,27 +82,29 @@ class Edge(HttpToolsProtocol):
         app_state: dict[str, object],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        """Take the place of uvicorn's own protocol."""
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None  # nothing here speaks WebSocket
         self._answers = self.answers
         self._clock = self.answers.clock
         self._known = self.blocks.known
-        self._idle = False  # a hit may be answered; kept by `_settle`
+        self._idle = False  # step 1; kept by `_settle`
         self._phase = _Phase.OVER
         self._rest = b""  # in HEAD: the part that has come; in START: what waits its turn
-        self._owed = 0  # bytes of a body with a length still to come; -1: chunked
-        self._window = 0  # bytes of a body in the present span
+        self._owed = 0  # bytes of a body still to come; -1: chunked, its end is in the bytes
+        self._grown = 0  # bytes of a body in the present span
         self._fault = BAD_REQUEST  # why a callback of the parser raised
         self._draining = False
-        self._eof = False
+        self._eof = False  # the client has closed its side
         self._made = 0.0
-        self._since = 0.0  # when the present wait began, on the clock
+        self._since = 0.0  # when the present wait began
         self._due = inf  # when the timer goes off
         self._timer: asyncio.TimerHandle | None = None
 
     # The fast path
 
     def data_received(self, data: bytes) -> None:
+        """Answer a packet that is one hit; everything else takes the long way."""
         if self._idle:
             out = self._answer(data)
             if out is not None:
@@ -172,10 +112,12 @@ class Edge(HttpToolsProtocol):
                 return
         self._read(data)
 
-    def _answer(self, request: bytes) -> bytes | None:
+    # Long, because each call it made would cost a hundredth of the whole hit.
+    def _answer(self, request: bytes) -> bytes | None:  # noqa: C901, PLR0911, PLR0912
         """Return the response to one complete head, None where the application has to give it."""
+        # 2
         line, _, block = request.partition(b"\r\n")
-        condition = b""
+        condition = None
         find = self._known.get(block)
         if find is None:
             cut = cut_condition(request)
@@ -185,6 +127,7 @@ class Edge(HttpToolsProtocol):
             find = self._known.get(block)
             if find is None:
                 return None
+        # 3
         if line[-9:] != b" HTTP/1.1":
             return None
         if line[:4] == b"GET ":
@@ -195,30 +138,30 @@ class Edge(HttpToolsProtocol):
             return None
         if answer is None:
             return None
+        # 4
         answers, now = self._answers, self._clock()
-        if not (
-            now < answers.calm_until
-            and now < answer.expires
-            and answer.seen == answers.generation
-            or answers.recheck(answer, now)
-        ):
+        if (
+            now >= answers.calm_until or now >= answer.expires or answer.seen != answers.generation
+        ) and not answers.recheck(answer, now):
             return None
         head = answer.head
-        if condition:
+        # 5
+        if condition is not None:
             if condition[:2] == b"W/":
                 condition = condition[2:]
-            # A value without its quote could be found in another field of the answer.
+            # Without its quote, a value might be found in another field of the answer.
             if (
-                condition[0] != QUOTE
+                condition[0] != _QUOTE
                 or not head.not_modified
                 or not answer.tail.startswith(condition, answer.etag_at + 6)
             ):
                 return None
-            answers.not_modified += 1
             out = b"".join((STATUS_304, answers.date, head.not_modified, condition, b"\r\n"))
-        elif line[0] == 72:
+            answers.not_modified += 1
+        elif line[0] == _H:
+            own = answer.tail[: answer.body_at]
+            out = b"".join((head.status_line, answers.date, head.fields, own))
             answers.heads += 1
-            out = b"".join((head.status_line, answers.date, head.fields, answer.tail[: answer.body_at]))
         else:
             out = b"".join((head.status_line, answers.date, head.fields, answer.tail))
         answers.hits += 1
@@ -303,7 +246,7 @@ class Edge(HttpToolsProtocol):
             return
         before = self.cycle
         self._phase, self._fault = _Phase.BODY, BAD_REQUEST
-        self._window, self._since = 0, self._clock()
+        self._grown, self._since = 0, self._clock()
         try:
             self.parser.feed_data(head)
         except HttpParserUpgrade:
@@ -324,7 +267,7 @@ class Edge(HttpToolsProtocol):
         if self._owed > 0:
             part, after = data[: self._owed], data[self._owed :]
             self._owed -= len(part)
-        self._window += len(part)
+        self._grown += len(part)
         try:
             self.parser.feed_data(part)
         except (HttpParserError, HttpParserUpgrade):
@@ -336,11 +279,13 @@ class Edge(HttpToolsProtocol):
         return after
 
     def on_message_begin(self) -> None:
+        """Begin a message, and only where one may begin."""
         if self._phase is _Phase.START:
             raise ValueError("a second message in one feed")
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        """Start the application, unless the head is ambiguous."""
         fault = self._check()
         if fault is not None:
             self._fault = fault
@@ -350,7 +295,7 @@ class Edge(HttpToolsProtocol):
         if self._draining:
             self.cycle.keep_alive = False
 
-    def _check(self) -> _Refusal | None:
+    def _check(self) -> Refusal | None:
         """Look at what the parser lets pass though it is ambiguous (RFC 9112 §3.2, §6.1)."""
         version = self.parser.get_http_version()
         if version not in {"1.1", "1.0"}:
@@ -368,10 +313,12 @@ class Edge(HttpToolsProtocol):
         return None
 
     def on_message_complete(self) -> None:
+        """Be ready for the next message."""
         self._phase = _Phase.START
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Go on with what waited for this response."""
         super().on_response_complete()
         self._unset_keepalive_if_required()  # ours is the timer
         if self._phase is _Phase.START:
@@ -392,7 +339,8 @@ class Edge(HttpToolsProtocol):
             if self._eof and not self._busy() and not self._rest:
                 self.transport.close()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # half-closed is still open
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # the superclass keeps nothing open
+        """Still send what a client that closed its side has asked for."""
         if self._phase is _Phase.START and self._busy() and self.scheme == "http":
             self._eof = True
             return True
@@ -400,15 +348,14 @@ class Edge(HttpToolsProtocol):
 
     # How it ends
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and end the connection; no response may be under way."""
-        counts = self.traffic.refused
-        counts[refusal.status] = counts.get(refusal.status, 0) + 1
+        self.traffic.refuse(refusal.status)
         self._answers.today()
         self.transport.write(b"".join((refusal.line, self._answers.date, refusal.rest)))
         self._end()
 
-    def _break(self, refusal: _Refusal) -> None:
+    def _break(self, refusal: Refusal) -> None:
         """End a request whose body went wrong; a response that has begun stays unfinished."""
         cycle = self.cycle
         begun = cycle.response_started
@@ -447,7 +394,8 @@ class Edge(HttpToolsProtocol):
 
     # States and times
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # so has uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for a first request."""
         super().connection_made(transport)
         self.traffic.connections += 1
         self._phase, self._since = _Phase.START, self._clock()
@@ -455,17 +403,20 @@ class Edge(HttpToolsProtocol):
         self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
         self._phase, self._idle, self._rest = _Phase.OVER, False, b""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
+        """Answer nothing more until the client has taken what is written."""
         super().pause_writing()
         self._idle, self._since = False, self._clock()
         self._arm()
 
     def resume_writing(self) -> None:
+        """Go on."""
         super().resume_writing()
         self._since = self._clock()
         if self._rest and self._phase is _Phase.START:
@@ -529,58 +480,30 @@ class Edge(HttpToolsProtocol):
         elif self._phase is _Phase.HEAD:
             self._refuse(TOO_SLOW)
         elif self._phase is _Phase.BODY:
-            if not self.flow.read_paused and self._window < self.limits.body_bytes:
+            if not self.flow.read_paused and self._grown < self.limits.body_bytes:
                 self._break(TOO_SLOW)
-            self._window, self._since = 0, now
+            self._grown, self._since = 0, now
         else:
             self.traffic.closed_idle += 1
             self.transport.close()
             self._phase, self._since = _Phase.OVER, now
 
 
-def make_protocol(answers: Answers, negotiate: Negotiate, limits: Limits = Limits()) -> type[Edge]:
+def make_protocol(
+    answers: Answers, negotiate: Negotiate, limits: Limits | None = None
+) -> type[Edge]:
     """Return the protocol class for `uvicorn.Config(http=…)`: one front door over one store.
 
     `negotiate` makes the variant of an Accept header (None where there is none), and is all that
     an answer may depend on besides its target; None keeps such requests from the fast path.
+    The server must add no header of its own (`date_header=False`, `server_header=False`): the
+    date of both paths comes from the store.
     """
+    limits = limits or Limits()
     members = {
         "answers": answers,
         "blocks": Blocks(answers, negotiate, limits.blocks, limits.block_bytes),
         "limits": limits,
         "traffic": Traffic(),
-        "__slots__": (),
     }
     return type("EdgeProtocol", (Edge,), members)
-
-
-def config(
-    app: ASGI,
-    protocol: type[Edge],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    fd: int | None = None,
-    lifespan: Literal["on", "off", "auto"] = "auto",
-) -> uvicorn.Config:
-    """Return the settings under which both paths write the same bytes.
-
-    No header is added by the server itself (the protocol adds the date), nothing is logged for a
-    request, and addresses that proxies claim are not believed.
-    """
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        fd=fd,
-        http=protocol,
-        loop="auto",
-        ws="none",
-        lifespan=lifespan,
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-    )

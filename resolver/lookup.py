@@ -148,13 +148,11 @@ class Lookup:
         """
         now = self._clock()
         young = now - reading.read_at < self._lease
-        unmoved = self._answers.holds(
-            tags.of_reading(reading), reading.watermark.position, reading.watermark.epoch
-        )
-        if not settled:
+        read_at, epoch = reading.watermark.position, reading.watermark.epoch
+        # Before the first poll, and in a history that the next one will tell of, age alone counts.
+        if not settled or epoch != self._answers.epoch:
             return young
-        if reading.watermark.epoch != self._answers.epoch:
-            return young  # before the first poll, or a history that the next poll will tell of
+        unmoved = self._answers.holds(tags.of_reading(reading), read_at, epoch)
         return unmoved and (young or now < self._answers.fresh_until)
 
     # L1, L2

@@ -216,7 +216,7 @@ async def listing(
 )
 async def versions(
     request: Request,
-    identifier: str,  # noqa: ARG001  (read from the raw path)
+    identifier: str,
     tx: Read,
     query: Annotated[VersionsQuery, Query()],
 ) -> Response:
@@ -357,7 +357,7 @@ def _match(request: Request) -> int | None:
     if given.strip() == "*":
         return ANY_VERSION
     found = _MATCH.fullmatch(given.strip())
-    if found is None or int(found[1]) == ANY_VERSION:
+    if found is None:
         raise BadInput(
             "If-Match is no version of a record",
             value=given,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from registry import assertions, links
 from registry.api.deps import (
     CallerDep,
     DepsDep,
     Read,
+    StreamCaller,
     StrictQuery,
     Write,
     path_identifier,
     read_object,
 )
+from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
 from registry.api.openapi import problems
 from registry.assertions import Stated
+from registry.link_batch import LinkBatch
 from registry.links import Shown
 from schemas import canonical
 from schemas.answer import edge_view
@@ -90,6 +94,23 @@ _BODY = {
         },
     }
 }
+_BATCH = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            NDJSON: {
+                "schema": {"type": "string"},
+                "example": f'{json.dumps(_DRAFT)}\n{{"envelope": "{_STATED["envelope"]}"}}\n',
+            }
+        },
+    }
+}
+_RESULTS = (
+    f'{{"line":1,"link_key":"{_STATED["link_key"]}","side":"downstream","status":201,'
+    '"version":1,"state":"asserted","attest":"one-sided"}\n'
+    '{"line":2,"title":"Verification failed","status":400,"code":"E_SIG",'
+    '"detail":"signature does not verify"}\n'
+)
 
 
 class PageQuery(BaseModel):
@@ -126,6 +147,26 @@ async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -
     offer = assertions.read_offer(await read_object(request), now)
     stated = await links.state_one(tx, deps.keyring, caller, offer, now)
     return JSONResponse(view(stated), status_of(stated))
+
+
+@router.post(
+    "/v1/links/batch",
+    summary="Assert and withdraw many, a line each",
+    responses={
+        200: {
+            "description": "a result for each line, in order",
+            "content": {NDJSON: {"schema": {"type": "string"}, "example": _RESULTS}},
+        },
+        **problems(401, 503),
+    },
+    openapi_extra=_BATCH,
+)
+async def batch(caller: StreamCaller, deps: DepsDep) -> Response:
+    """Stream lines in and results out; each line is a body of POST /v1/links.
+
+    A line that is refused loses no other. Lines are written in chunks, in order.
+    """
+    return Exchange(LinkBatch(deps.store, deps.keyring, caller, deps.clock))
 
 
 @router.get(

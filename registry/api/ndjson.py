@@ -61,47 +61,53 @@ class Exchange(Response, Generic[P]):
     ) -> None:
         with suppress(ClientDisconnect):  # what did arrive whole is still written
             async for lines in _gathered(receive):
-                preparing = group.create_task(_settled(self._work, lines))
-                await chunks.put(_Chunk(lines, preparing))
+                await chunks.put(_Chunk(self._work, lines, group))
         await chunks.put(None)
 
     async def _answer(self, chunks: asyncio.Queue[_Chunk[P] | None], spool: _Spool) -> None:
         failed = 0
         while (chunk := await chunks.get()) is not None:
-            try:
-                if failed >= GIVE_UP:
-                    raise Unavailable("the database went away while earlier lines were written")
-                results = await self._work.write(await chunk.prepared())
-            except Exception as err:  # noqa: BLE001  (each line is answered, whatever happened)
-                failed += isinstance(err, Unavailable)
-                said = problem(err)
-                await spool.write(b"".join(_line({"line": n, **said}) for n in chunk.numbers))
+            if failed >= GIVE_UP:
+                await spool.write(chunk.refused(Unavailable("the database does not answer")))
                 continue
-            failed = 0
-            await spool.write(b"".join(map(_rendered, results)))
+            try:
+                results = await chunk.written(self._work)
+            except Exception as err:  # noqa: BLE001  (each line is answered, whatever happened)
+                failed = failed + 1 if isinstance(err, Unavailable) else 0
+                await spool.write(chunk.refused(err))
+            else:
+                failed = 0
+                await spool.write(b"".join(map(_rendered, results)))
         await spool.finish()
 
 
 class _Chunk(Generic[P]):
     """Some lines, and what comes of preparing them."""
 
-    def __init__(self, lines: Sequence[Line], preparing: asyncio.Task[P | Exception]) -> None:
+    def __init__(self, work: Work[P], lines: Sequence[Line], group: asyncio.TaskGroup) -> None:
         self.numbers = [line.number for line in lines]
-        self._preparing = preparing
+        self._value: P | None = None
+        self._error: Exception | None = None
+        self._preparing = group.create_task(self._prepare(work, lines))
 
-    async def prepared(self) -> P:
-        found = await self._preparing
-        if isinstance(found, Exception):
-            raise found
-        return found
+    async def _prepare(self, work: Work[P], lines: Sequence[Line]) -> None:
+        try:
+            self._value = await work.prepare(lines)
+        except Exception as err:  # noqa: BLE001  (raised again where the chunk is answered)
+            self._error = err
 
+    async def written(self, work: Work[P]) -> Sequence[Result]:
+        """Write it once it is prepared."""
+        await self._preparing
+        if self._error is not None:
+            raise self._error
+        assert self._value is not None
+        return await work.write(self._value)
 
-async def _settled(work: Work[P], lines: Sequence[Line]) -> P | Exception:
-    """Prepare lines; return what that raises, for whoever waits for it and not for the group."""
-    try:
-        return await work.prepare(lines)
-    except Exception as err:  # noqa: BLE001  (raised again where the chunk is answered)
-        return err
+    def refused(self, err: Exception) -> bytes:
+        """Refuse every line alike."""
+        said = problem(err)
+        return b"".join(_line({"line": number, **said}) for number in self.numbers)
 
 
 async def _gathered(receive: Receive) -> AsyncIterator[list[Line]]:
@@ -167,7 +173,8 @@ class _Spool:
     """Bytes between the task that writes results and the one that sends them."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)
+        # closed by `close`: it lives as long as the exchange
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
         self._begin = self._end = 0
         self._finished = False
         self._moved = asyncio.Condition()

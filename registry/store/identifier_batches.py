@@ -69,7 +69,7 @@ _REPLACE = """
 """
 
 
-class Overtaken(Exception):  # noqa: N818  (a turn of events, not a fault)
+class Overtaken(Exception):
     """Somebody else wrote one of the rows first; the transaction is to be begun anew."""
 
 

@@ -8,7 +8,7 @@ taken before any row is touched, so the two cannot wait for each other in a circ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, and_, func, select, text
 
@@ -151,7 +151,7 @@ async def insert_first(tx: WriteTx, unit: int, first: Standing) -> bool:
 
 
 async def replace(tx: WriteTx, unit: int, successor: Standing) -> bool:
-    """Put a version in the place of the one before, and keep that; False where it stands no more."""
+    """Put a version in the place of the one before, and keep that; False where that is gone."""
     bound = {"unit": unit, **asdict(successor)}
     del bound["kind"]  # it never changes
     done = await tx.connection.execute(_REPLACE, bound)

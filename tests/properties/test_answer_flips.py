@@ -33,7 +33,7 @@ def test_every_single_bit_of_an_answer_counts():
 
 
 def test_bits_of_an_answer_with_all_kinds_of_parts():
-    """Every eleventh: each byte position of a bit comes up, and the whole in a few seconds."""
+    """Every eleventh bit, so that each of the eight of a byte has its turn."""
     assert verifies(WHOLE)
     assert [bit for bit in range(0, 8 * len(WHOLE), 11) if verifies(flipped(WHOLE, bit))] == []
 

@@ -1,4 +1,4 @@
-"""`tierlink up`, `migrate`, `registry`, `resolver`: running a node. Settings come from TIERLINK_…"""
+"""`tierlink up`, `migrate`, `registry`, `resolver`: running a node, by settings TIERLINK_… ."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="Such as 88.118.9.")]
 
 
-def allocate(  # noqa: PLR0917  (options of a command)
+def allocate(
     prefix: Prefix,
     organisation: Annotated[str, typer.Option("--organisation", "-o", help="Name of the holder.")],
     *,

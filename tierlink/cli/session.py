@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import BadInput, Unauthenticated
-from tierlink import keyfile
 
 if TYPE_CHECKING:
     from schemas.chain import Trust
@@ -81,6 +80,8 @@ class Session:
             if found is None:
                 raise _nobody(self.speaker, self.data_dir)
             return found
+        from tierlink import keyfile
+
         return keyfile.secret(self.environ, "TIERLINK_API_KEY")
 
     def operator_key(self) -> str | None:
@@ -92,6 +93,8 @@ class Session:
 
     def signer(self) -> Signer | None:
         """Return the key to sign with, None where the registry is to sign."""
+        from tierlink import keyfile
+
         named = self.key_file
         if named is None and self.speaker:
             stored = self._speaker().key_file

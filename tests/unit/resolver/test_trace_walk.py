@@ -7,10 +7,9 @@ import pytest
 
 from resolver.traced import cycles
 from resolver.walk import BUDGET, TIMEOUT, Broken, Budget, Only, Read, Stated, Walk
-from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM, Link
 from schemas.source import Edge
-from tests.network import name, node
+from tests.network import node
 
 
 def link(up, down, **more):
@@ -151,7 +150,3 @@ class TestCycles:
         assert {frozenset(int(i.suffix) for i in part) for part in found} == {
             part for part in expected if len(part) > 1
         }
-
-
-def test_names_are_of_one_company():
-    assert Identifier.parse(name("a")) == node("a")
