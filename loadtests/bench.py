@@ -53,7 +53,9 @@ def arguments(given: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(given)
     unknown = set(options.benchmarks) - set(names)
     if unknown:
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(
+            f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
     return options
 
 

@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 value=port,
                 fix="stop what listens there, or set TIERLINK_PORT",
             ) from err
-        bound.setblocking(False)
+        bound.setblocking(False)  # noqa: FBT003  (its only form)
         sockets.append(bound)
     return sockets
 
@@ -131,7 +131,7 @@ async def serve(
 
 
 async def _beside(server: uvicorn.Server, then: Callable[[], Awaitable[None]] | None) -> None:
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  (uvicorn tells it by an attribute only)
         await asyncio.sleep(0.005)
     if then is not None:
         await then()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,30 +15,34 @@ from schemas.keys import b64encode
 
 KEK_BYTES = 32
 
+T = TypeVar("T", bound=BaseSettings)
+
 
 class NodeSettings(BaseSettings):
     """What `tierlink up`, `registry` and `resolver` read from TIERLINK_… variables."""
 
     model_config = SettingsConfigDict(env_prefix="TIERLINK_", extra="ignore", frozen=True)
 
-    host: str = Field("127.0.0.1", min_length=1, description="address or name to listen on")
-    port: int = Field(8088, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address or name to listen on")
+    port: int = Field(
+        default=8088, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
     data_dir: Path = Field(
-        Path(".tierlink"), description="folder of the database, the keys and the sample"
+        default=Path(".tierlink"), description="folder of the database, the keys and the sample"
     )
     sample: Literal["battery", "none"] = Field(
-        "battery", description="the supply chain that `up` loads into an empty node"
+        default="battery", description="the supply chain that `up` loads into an empty node"
     )
 
-    @classmethod
-    def load(cls) -> NodeSettings:
-        """Read the environment; raise BadInput that names the variable."""
-        try:
-            return cls()
-        except ValidationError as err:
-            first = err.errors()[0]
-            name = "TIERLINK_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise BadInput(f"{name}: {first['msg']}", value=first["input"]) from None
+
+def load(kind: type[T]) -> T:
+    """Read settings from the environment; raise BadInput that names the variable."""
+    try:
+        return kind()
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = "TIERLINK_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadInput(f"{name}: {first['msg']}", value=first["input"]) from None
 
 
 def keyring_key(data_dir: Path) -> bytes:

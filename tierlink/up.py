@@ -16,23 +16,24 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry import bootstrap, prefixes
+from registry import accounts, bootstrap, prefixes
 from registry.api.transaction import Deps
-from registry.app import create_app
+from registry.app import create_app as create_registry
 from registry.bootstrap import Founded
 from registry.config import Settings
 from registry.keyring import Keyring
 from registry.reader import Reader
 from registry.store.engine import Store
 from resolver.answers import Answers, boottime
-from resolver.app import Resolver
+from resolver.app import Resolver, create_app as create_resolver
 from resolver.asgi import Route
 from resolver.config import ResolverSettings
 from resolver.edge import make_protocol
@@ -41,8 +42,9 @@ from resolver.trace import Tracer
 from resolver.trust import Verifier
 from schemas.chain import Trust, trust_document
 from schemas.errors import TierlinkError
+from schemas.identifier import Prefix
 from tierlink import embedded, migrations, server
-from tierlink.settings import NodeSettings, keyring_key, private_write
+from tierlink.settings import NodeSettings, keyring_key, load, private_write
 
 # What the registry answers; everything else is the resolver's.
 REGISTRY_PATHS = (
@@ -80,7 +82,7 @@ class Node:
     @classmethod
     def read(cls) -> Node:
         """Read the environment; raise BadInput."""
-        return cls(NodeSettings.load(), Settings.load(), ResolverSettings.load())
+        return cls(load(NodeSettings), Settings.load(), load(ResolverSettings))
 
     def keyring(self) -> Keyring:
         """Return the keyring under the given key, or under one kept in the data folder."""
@@ -88,7 +90,7 @@ class Node:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
-        """Give the URL of the database, starting and stopping the embedded one where none is given."""
+        """Give the URL of the database; where none is given, run the embedded one."""
         if self.registry.url is not None:
             self.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             yield self.registry.url
@@ -125,7 +127,7 @@ def resolver() -> int:
 
 
 def _run(
-    role: Callable[[Node, str, list[socket.socket]], Awaitable[None]],
+    role: Callable[[Node, str, list[socket.socket]], Coroutine[None, None, None]],
     *,
     migrated: bool = False,
 ) -> int:
@@ -147,34 +149,45 @@ async def _registry(node: Node, url: str, sockets: list[socket.socket]) -> None:
     async with _store(node, url) as store:
         keyring = node.keyring()
         await _founded(store, keyring, node.node.data_dir)
-        app = create_app(Deps(store, keyring, clock))
+        app = create_registry(Deps(store, keyring, clock))
         door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
         await server.serve(app, door, sockets, _greeting(node, sockets))
 
 
 async def _resolver(node: Node, url: str, sockets: list[socket.socket]) -> None:
     async with _store(node, url) as store:
-        reading = _reading(node, store, await _trust(store))
+        reading = Resolver(Reader(store), Verifier(await _trust(store)), node.resolver)
+        app = create_resolver(reading, routes=_routes(reading))
         async with _following(reading):
             door = make_protocol(reading.answers, negotiate)
-            await server.serve(reading.app, door, sockets, _greeting(node, sockets))
+            await server.serve(app, door, sockets, _greeting(node, sockets))
 
 
 async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
-    from tierlink.sample.loading import load  # noqa: PLC0415  (needs the client, roles do not)
+    from tierlink.sample.loading import load as load_sample  # noqa: PLC0415  (needs the client, roles do not)
 
     async with _store(node, url) as store:
         keyring = node.keyring()
         founded = await _founded(store, keyring, node.node.data_dir)
         loaded = asyncio.Event()
-        reading = _reading(node, store, Trust.parse(_bundle(founded.root, ())), loaded.is_set)
-        app = Both(create_app(Deps(store, keyring, clock)), reading.app)
+        trust = Trust.parse(_bundle(founded.root, ()))
+        reading = Resolver(Reader(store), Verifier(trust), node.resolver)
+        app = Both(
+            create_registry(Deps(store, keyring, clock)),
+            create_resolver(
+                reading,
+                routes=_routes(reading),
+                checks=(lambda: "" if loaded.is_set() else "sample: still being loaded",),
+            ),
+        )
 
         async def prepare() -> None:
             operator = _operator_key(node.node.data_dir)
             base = server.url_of(sockets[0], node.node.host)
             if node.node.sample != "none":
-                await load(base, operator, node.node.data_dir, say=say)
+                await load_sample(
+                    base, operator, node.node.data_dir, recover=partial(_new_key, store), say=say
+                )
             await _write_trust(store, node.node.data_dir)
             loaded.set()
             _greet(base, node.node)
@@ -208,18 +221,9 @@ async def _store(node: Node, url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _reading(
-    node: Node, store: Store, trust: Trust, loaded: Callable[[], bool] = lambda: True
-) -> Resolver:
-    source, verifier = Reader(store), Verifier(trust)
-    tracer = Tracer(source, verifier, boottime)
-    return Resolver(
-        source,
-        verifier,
-        node.resolver,
-        routes=(Route("/v1/trace/", tracer.handle),),
-        checks=(lambda: "" if loaded() else "sample: still being loaded",),
-    )
+def _routes(reading: Resolver) -> tuple[Route, ...]:
+    tracer = Tracer(reading.source, reading.verifier, boottime)
+    return (Route("/v1/trace/", tracer.handle),)
 
 
 @contextlib.asynccontextmanager
@@ -272,6 +276,12 @@ async def _keep_trust(store: Store, data_dir: Path) -> None:
         await asyncio.sleep(TRUST_SECONDS)
         with contextlib.suppress(TierlinkError):
             await _write_trust(store, data_dir)
+
+
+async def _new_key(store: Store, prefix: Prefix) -> str:
+    """Make an API key for a prefix of the sample whose first key was lost on its way."""
+    async with store.write() as tx:
+        return (await accounts.create_key(tx, prefix, clock(), label="sample")).text
 
 
 def _operator_key(data_dir: Path) -> str:

@@ -58,7 +58,9 @@ def _compare(
     if nginx is not None:
         targets += [
             Target("hot / nginx", harness.ratio(front.row, nginx.row), 1.4),
-            Target("p99 / nginx p99", harness.ratio(front.row, nginx.row, "p99_ms"), 1.5, at_most=True),
+            Target(
+                "p99 / nginx p99", harness.ratio(front.row, nginx.row, "p99_ms"), 1.5, at_most=True
+            ),
         ]
     return Result(title, [item.row for item in contestants], targets)
 
@@ -80,9 +82,7 @@ def _heads(front: Contestant, settings: Settings) -> Result:
     for _ in range(settings.runs):
         for row, method in ((full, "GET"), (heads, "HEAD")):
             row.samples.append(_loop(front, method, settings))
-    targets = [
-        Target("HEAD / GET, by server time", 1 / harness.ratio(heads, full, "cpu_ms"), 0.9)
-    ]
+    targets = [Target("HEAD / GET, by server time", 1 / harness.ratio(heads, full, "cpu_ms"), 0.9)]
     return Result("HEAD", [full, heads], targets)
 
 
@@ -91,8 +91,7 @@ def _loop(contestant: Contestant, method: str, settings: Settings) -> Sample:
     host, _, port = contestant.url.rpartition("//")[2].partition(":")
     request = f"{method} {bodies.target(0)} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
     sockets = [
-        socket.create_connection((host, int(port.rstrip("/"))))
-        for _ in range(settings.connections)
+        socket.create_connection((host, int(port.rstrip("/")))) for _ in range(settings.connections)
     ]
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})

@@ -21,9 +21,7 @@ app = FastAPI(openapi_url=None)
 @app.get("/{prefix}/{suffix}")
 async def resolve(prefix: str, suffix: str) -> Response:
     """Return the bytes; nothing is looked up, verified or rendered."""
-    return Response(
-        ANSWERS[f"/{prefix}/{suffix}"], headers=HEADERS, media_type="application/json"
-    )
+    return Response(ANSWERS[f"/{prefix}/{suffix}"], headers=HEADERS, media_type="application/json")
 
 
 uvicorn.run(

@@ -84,12 +84,16 @@ class Session:
 
         return keyfile.secret(self.environ, "TIERLINK_API_KEY")
 
+    def kept_key(self, prefix: str) -> str | None:
+        """Return the API key that the data folder has of a prefix, if any."""
+        return next((item.api_key for item in self._known() if item.prefix == prefix), None)
+
     def operator_key(self) -> str | None:
         """Return the API key, or the root's where nobody gave one."""
         given = self.api_key()
         if given is not None:
             return given
-        return next((item.api_key for item in self._known() if item.prefix == "."), None)
+        return self.kept_key(".")
 
     def signer(self) -> Signer | None:
         """Return the key to sign with, None where the registry is to sign."""

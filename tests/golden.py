@@ -1,0 +1,344 @@
+"""Writes tests/vectors: golden bytes for other implementations, from fixed keys and times.
+
+    python -m tests.golden          writes the files anew
+
+A test compares them with what this module makes, so a change of a format shows in the diff.
+"""
+
+import base64
+import json
+from pathlib import Path
+
+from schemas import merkle
+from schemas.envelope import LINK, RECORD, Envelope, digest, parse
+from schemas.identifier import Identifier
+from schemas.keys import PrivateKey, b64encode, sha256
+from schemas.link import Quantity, attest
+from schemas.rule import Rule
+from schemas.verifiable_map import VerifiableMap, map_key, map_value
+from tests import forgeries, parties
+from tests.checkpoints import NOTE_KEYS, NOTES
+from tests.parties import GEAR, INDUSTRY, ISSUED, MADE_OF, NOW, ROOT, STEEL
+from tests.trees import Leaves
+
+FOLDER = Path(__file__).parent / "vectors"
+LONGEST = 20_000  # characters of a note that is worth publishing
+
+
+def spelled(document):
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def identifiers():
+    accepted = [
+        "88.118.8/ABC-0001",
+        "88.101.0042/x",
+        "88.118.8/电池 #1",
+        "88.118.8/50%",
+        "88.118.8/a/b:c",
+        "88.118.8/caf\u00e9",
+    ]
+    refused = {
+        "88.118.8": 8,
+        "/x": 0,
+        "88.118/": 7,
+        "88..1/x": 3,
+        "88.A/x": 3,
+        "88.a--b/x": 4,
+        "8\uff18/x": 1,
+        "88/a\tb": 4,
+        "88/a\u200bb": 4,
+        "88/a\u00a0b": 4,
+        "88/ a": 3,
+        "88/cafe\u0301": 6,
+    }
+    return {
+        "accepted": [{"text": text, "path": Identifier.parse(text).path} for text in accepted],
+        "refused": [{"text": text, "position": at} for text, at in refused.items()],
+        "covers": [
+            {"above": above, "below": below, "covers": covers}
+            for above, below, covers in [
+                ("88", "88.100", True),
+                ("88.100", "88.100", True),
+                (".", "88", True),
+                ("88.100", "88.1001", False),
+                ("88.100", "88", False),
+                ("88.101.0042", "88.101.42", False),
+            ]
+        ],
+    }
+
+
+def keys():
+    seeds = {name: sha256(name.encode()) for name in ("root", "industry", "gear", "steel")}
+    listed = [
+        {"name": name, "seed": seed.hex(), **_public(PrivateKey.from_seed(seed).public)}
+        for name, seed in seeds.items()
+    ]
+    odd = [
+        bytes(32),
+        b"\x01" + bytes(31),
+        b"\xec" + b"\xff" * 30 + b"\x7f",
+        b"\xee" + b"\xff" * 30 + b"\x7f",
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
+    ]
+    refused = [{"kty": "OKP", "crv": "Ed25519", "x": str(b64encode(raw))} for raw in odd]
+    refused += [
+        dict(GEAR.public.jwk) | {"alg": "Ed25519"},
+        dict(forgeries.CHIP.public.jwk) | {"y": forgeries.CHIP.public.jwk["x"]},
+    ]
+    return {
+        "keys": [*listed, {"name": "chip", **_public(forgeries.CHIP.public)}],
+        "refused": refused,
+    }
+
+
+def _public(key):
+    return {"alg": key.alg, "kid": key.kid, "jwk": dict(key.jwk)}
+
+
+def envelopes():
+    return {
+        "keys": [dict(key.jwk) for key in forgeries.KEYS.values()],
+        "typ": RECORD,
+        "accepted": [
+            _envelope(parse(token, RECORD)) for token in (forgeries.GOOD, forgeries.GOOD_ES256)
+        ],
+        "refused": [
+            {"name": name, "token": token, "code": code}
+            for name, (token, code) in forgeries.ROWS.items()
+        ],
+    }
+
+
+def _envelope(found: Envelope):
+    return {"token": found.token, "digest": found.digest, "claims": found.claims}
+
+
+def records():
+    item = parties.GEAR_ITEM
+    second = item.next(digest(item.sign(GEAR)), ISSUED + 60)
+    gone = second.tombstone(digest(second.sign(GEAR)), ISSUED + 120)
+    versions = (parties.GEAR_CLASS, item, second, gone)
+    return [_envelope(parse(record.sign(GEAR), RECORD)) for record in versions]
+
+
+def rules():
+    rows = [
+        ("PACK-{y:digits:4}-{n:digits:6}", "PACK-2026-000042"),
+        ("PACK-{y:digits:4}-{n:digits:6}", "PACK-2026-42"),
+        ("{a:digits:1-3}5", "1235"),
+        ("{a:digits:1-3}5", "125"),
+        ("{a:digits:1-3}{b:digits:1}", "1234"),
+        ("{a:digits:1-3}{b:digits:1}", "123"),
+        ("{a:hex:1-9}{b:upper:1-9}", "12AB"),
+        ("{n:any:1-9}", "电池 #1"),
+        ("{n:any:1-9}", "a/b"),
+        ("{{{n:digits:1}}}", "{1}"),
+    ]
+    covered = parties.identifier("88.100/GEAR-2026-000777")
+    rule = parties.GEAR_CLASS.rule
+    expanded = rule.expand(covered, rule.match(covered.suffix))
+    return {
+        "matches": [
+            {"pattern": pattern, "suffix": suffix, "fields": Rule(pattern, ()).match(suffix)}
+            for pattern, suffix in rows
+        ],
+        "expansions": [
+            {"identifier": covered.text, "template": target.template, "href": href}
+            for target, href in expanded
+        ],
+        "refused": ["", "abc", "{n}", "{N:digits:1}", "{n:digits:3-2}", "{suffix:digits:1}", "a}"],
+    }
+
+
+def links():
+    says, says_too = parties.GEAR_SAYS, parties.STEEL_SAYS
+    differing = parties.assertion("upstream", *MADE_OF, quantity=Quantity("1", "KGM"))
+    return {
+        "keys": [
+            {"members": link.claims(), "key": link.key}
+            for link in (
+                says.link,
+                parties.assertion("upstream", *MADE_OF, occurrence="slot 7").link,
+                parties.assertion("upstream", *MADE_OF, lifecycle="asPlanned").link,
+            )
+        ],
+        "assertions": [
+            _envelope(parse(token, LINK))
+            for token in (
+                says.sign(GEAR),
+                says_too.sign(STEEL),
+                says.withdrawal(digest(says.sign(GEAR)), ISSUED + 60).sign(GEAR),
+            )
+        ],
+        "attest": [
+            {"assertions": [item.claims() for item in standing], "attest": attest(standing)}
+            for standing in ([says], [says, says_too], [says, differing])
+        ],
+    }
+
+
+def chains():
+    """Delegations root-most first, the prefix they must reach, and the verdict on it at a time."""
+
+    def row(name, delegations, code=None, *, prefix="88.100", at=ISSUED, root=parties.ROOT_TOKEN):
+        return {
+            "name": name,
+            "root": root,
+            "delegations": list(delegations),
+            "prefix": prefix,
+            "at": at,
+            "code": code,
+        }
+
+    industry, gear = parties.INDUSTRY_TOKEN, parties.GEAR_TOKEN
+
+    def above(**members):
+        return parties.delegation("88", ".", INDUSTRY, **members).sign(ROOT)
+
+    def below(subject="88.100", signer=INDUSTRY, **members):
+        return parties.delegation(subject, "88", GEAR, **members).sign(signer)
+
+    other = parties.prefix("88.101")
+    record_key = parties.held(INDUSTRY, "record")
+    return [
+        row("good", (industry, gear)),
+        row("root-signed-by-another", (industry, gear), "E_ROOT", root=parties.root().sign(GEAR)),
+        row("middle-missing", (gear,), "E_CHAIN"),
+        row("swapped", (gear, industry), "E_CHAIN"),
+        row("ends-elsewhere", (industry, gear), "E_CHAIN", prefix="88.101"),
+        row("not-below", (industry, below("881")), "E_SCOPE", prefix="881"),
+        row(
+            "text-begins-alike",
+            (above(resources=(parties.prefix("88.100"),)), below("88.1001")),
+            "E_SCOPE",
+            prefix="88.1001",
+        ),
+        row("resources-too-wide", (industry, below(resources=(other,))), "E_SCOPE"),
+        row("excepted", (above(exceptions=(parties.prefix("88.100"),)), gear), "E_SCOPE"),
+        row("too-deep", (above(depth=0), gear), "E_SCOPE"),
+        row("by-a-record-key", (above(keys=(record_key,)), gear), "E_CHAIN"),
+        row("by-itself", (industry, below(signer=GEAR)), "E_CHAIN"),
+        row("threshold-of-two", (above(thresholds={"delegate": 2}), gear), "E_CHAIN"),
+        row("expired", (industry, below(valid_until=ISSUED)), "E_TIME"),
+        row("not-yet", (industry, below(valid_from=ISSUED)), "E_TIME", at=ISSUED - 1),
+    ]
+
+
+def answers():
+    golden = parties.golden_answer()
+    covered = parties.answer("88.100/GEAR-2026-000777", (parties.GEAR_CLASS.sign(GEAR),))
+    later = ISSUED + 1_000_000
+    return {
+        "trust": {"v": 1, "roots": [parties.ROOT_TOKEN]},
+        "answers": [
+            {"name": name, "now": now, "code": code, "expired": expired, "document": document}
+            for name, now, code, expired, document in [
+                ("golden", NOW, None, [], golden),
+                ("golden-expired", later, None, ["E_TIME"], golden),
+                ("covered-by-a-class", NOW, None, [], covered),
+                ("small", NOW, None, [], parties.small_answer()),
+                ("version-true", NOW, "E_ANSWER", [], golden | {"version": True}),
+                ("links-hidden", NOW, "E_ANSWER", [], golden | {"links": {}}),
+                ("parent-left-out", NOW, "E_ID", [], _without_parent()),
+                ("another-identifier", NOW, "E_ID", [], golden | {"identifier": "88.100/GEAR"}),
+            ]
+        ],
+    }
+
+
+def _without_parent():
+    return parties.answer(parties.GEAR_ITEM.identifier.text, (parties.GEAR_ITEM.sign(GEAR),))
+
+
+def trees():
+    """A log of eight entries, the numbers 0 to 7 in decimal; hashes in base64."""
+    tree = Leaves(8)
+    return {
+        "entries": [str(number) for number in range(8)],
+        "leaves": _base64(tree.hashes),
+        "roots": _base64(merkle.root_of(size, tree) for size in range(9)),
+        "inclusion": [
+            {
+                "index": index,
+                "size": size,
+                "proof": _base64(merkle.inclusion_proof(index, size, tree)),
+            }
+            for index, size in [(0, 1), (0, 8), (4, 7), (6, 7), (2, 5)]
+        ],
+        "consistency": [
+            {"old": old, "new": new, "proof": _base64(merkle.consistency_proof(old, new, tree))}
+            for old, new in [(0, 8), (1, 8), (3, 7), (4, 7), (6, 8), (8, 8)]
+        ],
+    }
+
+
+def _base64(hashes):
+    return [base64.b64encode(item).decode() for item in hashes]
+
+
+def maps():
+    """A map of eight identifiers 88.1/1 … 88.1/8, each at the version of its number; all in hex."""
+    salt = b"salt"
+    texts = [f"88.1/{number}" for number in range(1, 9)]
+    entries = [
+        (map_key(salt, text.encode()), map_value(number, sha256(text.encode())))
+        for number, text in enumerate(texts, 1)
+    ]
+    tree = VerifiableMap(entries)
+    proofs = []
+    slot = next(
+        text
+        for text in map("88.1/{}".format, range(9, 1000))
+        if tree.prove(map_key(salt, text.encode())).terminal is None
+    )
+    for text in (texts[0], texts[6], "88.1/0", slot):
+        key = map_key(salt, text.encode())
+        proof = tree.prove(key)
+        proofs.append(
+            {
+                "identifier": text,
+                "key": key.hex(),
+                "value": next((value.hex() for known, value in entries if known == key), None),
+                "depth": proof.depth,
+                "bitmap": proof.bitmap,
+                "siblings": [item.hex() for item in proof.siblings],
+                "terminal": proof.terminal and [part.hex() for part in proof.terminal],
+            }
+        )
+    return {"salt": salt.decode(), "root": tree.root.hex(), "proofs": proofs}
+
+
+def checkpoints():
+    return {
+        "log": NOTE_KEYS[0].vkey,
+        "witnesses": [key.vkey for key in NOTE_KEYS[1:]],
+        "notes": [
+            {"name": name, "note": note, "code": code}
+            for name, (note, code) in NOTES.items()
+            if len(note) < LONGEST
+        ],
+    }
+
+
+FILES = {
+    "identifiers.json": identifiers,
+    "keys.json": keys,
+    "envelopes.json": envelopes,
+    "records.json": records,
+    "rules.json": rules,
+    "links.json": links,
+    "chains.json": chains,
+    "answers.json": answers,
+    "merkle.json": trees,
+    "map.json": maps,
+    "checkpoints.json": checkpoints,
+}
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, make in FILES.items():
+        (FOLDER / name).write_text(spelled(make()), encoding="utf-8")

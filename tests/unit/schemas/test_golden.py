@@ -1,0 +1,171 @@
+"""The published vectors: up to date, and read as another implementation would read them."""
+
+import base64
+import json
+
+import pytest
+
+from schemas import merkle
+from schemas.answer import verify_answer
+from schemas.chain import Chain, Trust, anchor, validate
+from schemas.checkpoint import NoteKey, verify_note
+from schemas.envelope import LINK, RECORD, digest, parse, verify
+from schemas.errors import BadIdentifier, BadRecord
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import PrivateKey, PublicKey
+from schemas.link import attest, read_assertion
+from schemas.record import read_record
+from schemas.rule import Rule, compile_pattern
+from schemas.uritemplate import expand
+from schemas.verifiable_map import MapProof, map_key, verify_map
+from tests import golden
+from tests.parties import refusal
+
+
+def read(name):
+    return json.loads((golden.FOLDER / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", golden.FILES)
+def test_the_files_are_up_to_date(name):
+    found = (golden.FOLDER / name).read_text(encoding="utf-8")
+    assert found == golden.spelled(golden.FILES[name]()), "run: python -m tests.golden"
+
+
+def test_there_is_no_other_file():
+    assert {path.name for path in golden.FOLDER.iterdir()} == set(golden.FILES)
+
+
+def test_wire_formats_name_every_file():
+    page = (golden.FOLDER.parent.parent / "docs" / "wire.md").read_text(encoding="utf-8")
+    assert [name for name in golden.FILES if f"`{name}`" not in page] == []
+
+
+def test_identifiers():
+    vectors = read("identifiers.json")
+    for row in vectors["accepted"]:
+        assert Identifier.parse(row["text"]).path == row["path"]
+        assert Identifier.from_path(row["path"].encode()).text == row["text"]
+    for row in vectors["refused"]:
+        with pytest.raises(BadIdentifier) as caught:
+            Identifier.parse(row["text"])
+        assert caught.value.position == row["position"]
+    for row in vectors["covers"]:
+        above, below = Prefix.parse(row["above"]), Prefix.parse(row["below"])
+        assert above.covers(below) is row["covers"]
+
+
+def test_keys():
+    vectors = read("keys.json")
+    for row in vectors["keys"]:
+        key = PublicKey.from_jwk(row["jwk"])
+        assert (key.kid, key.alg) == (row["kid"], row["alg"])
+        if "seed" in row:
+            assert PrivateKey.from_seed(bytes.fromhex(row["seed"])).public == key
+    assert {refusal(PublicKey.from_jwk, jwk) for jwk in vectors["refused"]} == {"E_KEY"}
+
+
+def test_envelopes():
+    vectors = read("envelopes.json")
+    keys = {key.kid: key for key in map(PublicKey.from_jwk, vectors["keys"])}
+    for row in vectors["accepted"]:
+        found = verify(row["token"], vectors["typ"], keys)
+        assert (found.claims, found.digest) == (row["claims"], row["digest"])
+    for row in vectors["refused"]:
+        assert refusal(verify, row["token"], vectors["typ"], keys) == row["code"], row["name"]
+
+
+def test_records():
+    before = {}
+    for row in read("records.json"):
+        envelope = parse(row["token"], RECORD)
+        assert (envelope.claims, digest(row["token"])) == (row["claims"], row["digest"])
+        record = read_record(envelope.claims)
+        assert record.claims() == row["claims"]
+        assert record.prev == before.get(record.identifier)
+        before[record.identifier] = envelope.digest
+
+
+def test_rules():
+    vectors = read("rules.json")
+    for row in vectors["matches"]:
+        assert Rule(row["pattern"], ()).match(row["suffix"]) == row["fields"]
+    for row in vectors["expansions"]:
+        about = Identifier.parse(row["identifier"])
+        values = {"identifier": about.text, "year": "2026", "serial": "000777"}
+        assert expand(row["template"], values) == row["href"]
+    for pattern in vectors["refused"]:
+        with pytest.raises(BadRecord):
+            compile_pattern(pattern)
+
+
+def test_links():
+    vectors = read("links.json")
+    for row in vectors["assertions"]:
+        envelope = parse(row["token"], LINK)
+        assert (envelope.claims, envelope.digest) == (row["claims"], row["digest"])
+    key = {json.dumps(row["members"], sort_keys=True): row["key"] for row in vectors["keys"]}
+    for row in vectors["attest"]:
+        standing = [read_assertion(claims) for claims in row["assertions"]]
+        assert attest(standing) == row["attest"]
+        for item in standing:
+            assert key[json.dumps(item.link.claims(), sort_keys=True)] == item.link.key
+
+
+def test_chains():
+    def check(row):
+        root = Chain((anchor([row["root"]]),))
+        chain = validate(root, row["delegations"], Prefix.parse(row["prefix"]))
+        chain.check_time(row["at"])
+
+    for row in read("chains.json"):
+        assert refusal(check, row) == row["code"], row["name"]
+
+
+def test_answers():
+    vectors = read("answers.json")
+    trust = Trust.parse(json.dumps(vectors["trust"]).encode())
+    for row in vectors["answers"]:
+        code = refusal(verify_answer, row["document"], trust, row["now"])
+        assert code == row["code"], row["name"]
+        if code is None:
+            found = verify_answer(row["document"], trust, row["now"])
+            assert list(found.expired) == row["expired"]
+
+
+def hashes(texts):
+    return [base64.b64decode(text) for text in texts]
+
+
+def test_merkle_trees():
+    vectors = read("merkle.json")
+    leaves, roots = hashes(vectors["leaves"]), hashes(vectors["roots"])
+    assert [merkle.leaf_hash(entry.encode()) for entry in vectors["entries"]] == leaves
+    for row in vectors["inclusion"]:
+        index, size = row["index"], row["size"]
+        merkle.verify_inclusion(leaves[index], index, size, hashes(row["proof"]), roots[size])
+    for row in vectors["consistency"]:
+        old, new = row["old"], row["new"]
+        merkle.verify_consistency(old, new, hashes(row["proof"]), roots[old], roots[new])
+
+
+def test_maps():
+    vectors = read("map.json")
+    kinds = set()
+    for row in vectors["proofs"]:
+        key = map_key(vectors["salt"].encode(), row["identifier"].encode())
+        assert key.hex() == row["key"]
+        terminal = row["terminal"] and tuple(map(bytes.fromhex, row["terminal"]))
+        siblings = tuple(map(bytes.fromhex, row["siblings"]))
+        proof = MapProof(row["depth"], row["bitmap"], siblings, terminal)
+        value = verify_map(bytes.fromhex(vectors["root"]), key, proof)
+        assert (value and value.hex()) == row["value"]
+        kinds.add((terminal is None, value is None))
+    assert kinds == {(False, False), (False, True), (True, True)}  # there, absent in both ways
+
+
+def test_checkpoints():
+    vectors = read("checkpoints.json")
+    log, *witnesses = map(NoteKey.parse, [vectors["log"], *vectors["witnesses"]])
+    for row in vectors["notes"]:
+        assert refusal(verify_note, row["note"], log, witnesses) == row["code"], row["name"]
