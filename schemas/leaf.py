@@ -32,11 +32,10 @@ from .identifier import Prefix
 from .keys import B64, b64decode, b64encode, sha256
 
 LEAF_HEAD, EPOCH_HEAD = "tierlink-leaf/v1", "tierlink-epoch/v1"
-SALT_BYTES = 32
+SALT_BYTES = DIGEST_BYTES = 32
 MAX_LEAF = 2048  # bytes
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class What(enum.StrEnum):
@@ -124,7 +123,10 @@ def _number(text: str) -> int:
 
 
 def _hash(text: str) -> B64:
-    if not _DIGEST.fullmatch(text):
+    try:
+        found = b64decode(text)
+    except VerifyError as err:
+        raise VerifyError("E_FORMAT", err.detail, value=text) from None
+    if len(found) != DIGEST_BYTES:
         raise VerifyError("E_FORMAT", "not a SHA-256 digest", value=text)
-    b64decode(text)
     return B64(text)

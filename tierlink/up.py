@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -160,7 +161,7 @@ async def _resolver(node: Node, url: str, sockets: list[socket.socket]) -> None:
         app = create_resolver(reading, routes=_routes(reading))
         async with _following(reading):
             door = make_protocol(reading.answers, negotiate)
-            await server.serve(app, door, sockets, _greeting(node, sockets))
+            await server.serve(cast("ASGIApp", app), door, sockets, _greeting(node, sockets))
 
 
 async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
@@ -174,10 +175,13 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
         reading = Resolver(Reader(store), Verifier(trust), node.resolver)
         app = Both(
             create_registry(Deps(store, keyring, clock)),
-            create_resolver(
-                reading,
-                routes=_routes(reading),
-                checks=(lambda: "" if loaded.is_set() else "sample: still being loaded",),
+            cast(
+                "ASGIApp",
+                create_resolver(
+                    reading,
+                    routes=_routes(reading),
+                    checks=(lambda: "" if loaded.is_set() else "sample: still being loaded",),
+                ),
             ),
         )
 

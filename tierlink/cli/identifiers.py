@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeAlias
 
@@ -84,10 +85,11 @@ def register(
 
     With a key file the record is signed here and the registry never sees the key.
     """
+    content = _Content(kind, status, parent, title, target or [], attribute or [])
     with Session(url, speaker, key).writer() as client:
         if batch is not None:
             raise typer.Exit(_stream(client, batch, as_json=as_json))
-        draft = _draft(identifier, file, kind, status, parent, title, target, attribute)
+        draft = _draft(identifier, file, content)
         _print(client.register(draft), as_json=as_json)
 
 
@@ -108,7 +110,8 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Replace what an identifier resolves to; what is not said again is gone."""
-    draft = _draft(identifier, file, kind, status, parent, title, target, attribute)
+    content = _Content(kind, status, parent, title, target or [], attribute or [])
+    draft = _draft(identifier, file, content)
     with Session(url, speaker, key).writer() as client:
         _print(client.update(draft, if_match=if_match), as_json=as_json)
 
@@ -179,8 +182,8 @@ def _statements(client: Client, listed: list[str], prefix: str) -> Iterator[tupl
 def _parents_first(listed: Iterable[Listed]) -> list[str]:
     parents = {item.identifier: item.parent for item in listed if item.status != "retired"}
     depths: dict[str, int] = {}
-    for name in parents:
-        depth, at = 0, parents[name]
+    for name, parent in parents.items():
+        depth, at = 0, parent
         while at is not None:
             depth, at = depth + 1, parents.get(at)
         depths[name] = depth
@@ -203,40 +206,44 @@ def _sink(out: Path | None) -> Iterator[BinaryIO]:
         yield file
 
 
-def _draft(
-    identifier: str | None,
-    file: Path | None,
-    kind: str,
-    status: str | None,
-    parent: str | None,
-    title: str | None,
-    targets: list[str] | None,
-    attributes: list[str] | None,
-) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the options say of a record."""
+
+    kind: str
+    status: str | None
+    parent: str | None
+    title: str | None
+    targets: list[str]
+    attributes: list[str]
+
+    def draft(self, identifier: str) -> JsonObject:
+        """Return the draft of these options."""
+        facts: JsonObject = dict(_pair(item, "--attribute") for item in self.attributes)
+        if self.title is not None:
+            facts["title"] = self.title
+        pairs = [_pair(item, "--target") for item in self.targets]
+        members: JsonObject = {
+            "identifier": identifier,
+            "kind": self.kind,
+            "status": self.status,
+            "parent": self.parent,
+            "attributes": facts,
+            "targets": [{"rel": rel, "href": href} for rel, href in pairs],
+        }
+        return {name: value for name, value in members.items() if value}
+
+
+def _draft(identifier: str | None, file: Path | None, content: _Content) -> JsonObject:
     """Build a draft from a file, or from options."""
     if file is not None:
         from schemas import canonical
 
         draft = canonical.decode_object(file.read_bytes())
-        if identifier is not None:
-            draft["identifier"] = identifier
-        return draft
+        return draft if identifier is None else {**draft, "identifier": identifier}
     if identifier is None:
         raise typer.BadParameter("give an identifier, --file or --batch")
-    facts: JsonObject = dict(_pair(item, "--attribute") for item in attributes or ())
-    if title is not None:
-        facts["title"] = title
-    draft = {"identifier": identifier, "kind": kind}
-    if status is not None:
-        draft["status"] = status
-    if parent is not None:
-        draft["parent"] = parent
-    if facts:
-        draft["attributes"] = facts
-    if targets:
-        pairs = (_pair(item, "--target") for item in targets)
-        draft["targets"] = [{"rel": rel, "href": href} for rel, href in pairs]
-    return draft
+    return content.draft(identifier)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

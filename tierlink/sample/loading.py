@@ -65,7 +65,7 @@ async def load(
     recover: Recover,
     say: Callable[[str], None],
 ) -> None:
-    """Load the sample where it is not loaded yet; raise SampleFailed where something was refused."""
+    """Load the sample where it is not loaded yet; raise SampleFailed where a part was refused."""
     file = _File(data_dir)
     if file.loaded:
         return

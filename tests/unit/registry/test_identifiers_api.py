@@ -206,7 +206,11 @@ BAD = {
     "NUL in the suffix": (draft(f"{PREFIX}/A\0B"), "identifier_invalid", 10),
     "line break in the suffix": (draft(f"{PREFIX}/A\n"), "identifier_invalid", 10),
     "suffix in NFD": (draft(f"{PREFIX}/Zu\u0308rich"), "input_invalid", None),
-    "identifier of 1,025 bytes": (draft(f"{PREFIX}/{'a' * 1016}"), "record_invalid", None),
+    "identifier of 1,025 bytes": (
+        draft(f"{PREFIX}/{'a' * 1016}"),
+        "identifier_invalid",
+        1024,
+    ),
     "identifier is a number": (draft(7), "record_invalid", None),
     "identifier is missing": ({"kind": "item"}, "record_invalid", None),
     "kind is missing": ({"identifier": ITEM}, "record_invalid", None),
