@@ -246,7 +246,7 @@ class Tracer:
             await finish(send)
             return
         if method not in {"GET", "HEAD"}:
-            raise MethodNotAllowed("a trace is read", value=method, fix="use GET")
+            raise MethodNotAllowed("a trace is read", value="GET, HEAD, OPTIONS", fix="use GET")
         accept = b", ".join(value for name, value in scope["headers"] if name == b"accept")
         question = Question.read(scope["raw_path"], scope["query_string"], accept)
         with self._one_more():

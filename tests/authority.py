@@ -148,7 +148,7 @@ class Authority:
         )
         return assertion
 
-    # Reading: resolver.sources.Source
+    # What a resolver reads
 
     @property
     def watermark(self) -> Watermark:

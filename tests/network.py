@@ -86,9 +86,7 @@ class Network(Authority):
                 edge.link.occurrence,
             ),
         )
-        return Edges(
-            tuple(ordered[:limit]), read.delegations, read.watermark, len(ordered) > limit
-        )
+        return Edges(tuple(ordered[:limit]), read.delegations, read.watermark, len(ordered) > limit)
 
     async def _called(self, kind, identifiers):
         self.calls.append((kind, len(identifiers)))

@@ -27,16 +27,15 @@ def measure(settings: Settings) -> list[Result]:
             for name in ("front_door", "fastapi_plain")
         )
         nginx = stack.enter_context(_nginx(settings)) if harness.need("nginx") else None
-        results = [
+        return [
             _compare("Hot resolve, Zipf", zipf, front, plain, nginx, settings),
             _compare("Hot resolve, uniform", even, front, plain, nginx, settings),
             _conditional(zipf, front, settings),
             _heads(front, settings),
         ]
-    return results
 
 
-def _compare(
+def _compare(  # noqa: PLR0917  (three contestants, their title, draws and settings)
     title: str,
     draws: Path,
     front: Contestant,

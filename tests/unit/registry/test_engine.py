@@ -1,6 +1,7 @@
 """The store: commit and rollback, snapshots, and a database that is away in every way."""
 
 import asyncio
+import contextlib
 import time
 
 import asyncpg
@@ -183,9 +184,14 @@ class TestAway:
         await store.close()
 
     async def test_a_host_that_hangs_costs_two_seconds(self):
+        gone = asyncio.Event()
+
         async def hang(reader, writer):
             await reader.read()
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            gone.set()
 
         server = await asyncio.start_server(hang, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -196,6 +202,7 @@ class TestAway:
                 pass
         assert time.monotonic() - began < 4
         await store.close()
+        await gone.wait()
         server.close()
         await server.wait_closed()
 

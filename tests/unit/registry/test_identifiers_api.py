@@ -1,5 +1,6 @@
 """Identifiers over HTTP: every answer of the contract, and what is refused how."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -619,7 +620,7 @@ class TestReading:
             cursor = page["next"] and f"&cursor={page['next']}"
         assert [item["version"] for item in seen] == [6, 5, 4, 3, 2, 1]
         assert [item["status"] for item in seen] == [RETIRED] + ["active"] * 5
-        for newer, older in zip(seen, seen[1:], strict=False):
+        for newer, older in itertools.pairwise(seen):
             assert parse_record(newer["envelope"])[1].prev == older["digest"]
 
     async def test_a_suffix_that_ends_like_the_list(self, registry, hosted):

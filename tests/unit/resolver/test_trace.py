@@ -92,7 +92,11 @@ class TestShape:
         net.grow("ab", "bc", "ca", "cd")
         view = (await trace(net, "a", DOWNSTREAM)).view()
         assert view["cycles"] == [["88.100/a", "88.100/b", "88.100/c"]]
-        marked = {edge["upstream"][-1] + edge["downstream"][-1] for edge in view["edges"] if "cycle" in edge}
+        marked = {
+            edge["upstream"][-1] + edge["downstream"][-1]
+            for edge in view["edges"]
+            if "cycle" in edge
+        }
         assert marked == {"ab", "bc", "ca"}
         assert not view["truncated"]
 

@@ -73,8 +73,10 @@ def test_the_highest_sequence_wins(world):
     world.allocate("88.1", sequence=2)
     world.register("88.1/NEW")
     found = world._find(Identifier.parse("88.1/NEW"), whole=True)
-    for tokens in ([*old.values(), *world.delegations.values()],
-                   [*world.delegations.values(), *old.values()]):
+    for tokens in (
+        [*old.values(), *world.delegations.values()],
+        [*world.delegations.values(), *old.values()],
+    ):
         Verifier(world.trust).offered(tokens).parts(found.identifier, found.records, [])
 
 
