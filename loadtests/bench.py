@@ -106,11 +106,15 @@ def page(results: Sequence[Result], options: argparse.Namespace) -> str:
         "Written by `make bench ARGS=--write`. Compare the ratios: they are of neighbours in one",
         "run; absolute figures are those of one shared machine.\n",
         f"* when: {dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {commit()}",
-        f"* machine: {processor()}, {os.cpu_count()} cores,"
-        f" {platform.system()} {platform.release()}",
-        f"* Python {platform.python_version()}; server on one core, load on another,"
-        f" {options.connections} keep-alive connections, {options.identifiers:,} identifiers,"
-        f" {options.runs} x {options.seconds} s each in turns, medians",
+        (
+            f"* machine: {processor()}, {os.cpu_count()} cores,"
+            f" {platform.system()} {platform.release()}"
+        ),
+        (
+            f"* Python {platform.python_version()}; server on one core, load on another,"
+            f" {options.connections} keep-alive connections, {options.identifiers:,} identifiers,"
+            f" {options.runs} x {options.seconds} s each in turns, medians"
+        ),
     ]
     return "\n".join([*lines, *(line for result in results for line in table(result))]) + "\n"
 
