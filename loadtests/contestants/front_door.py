@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
 
-import uvicorn
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import bodies
 
 from resolver.answers import Answer, Answers, Head, target_of
-from resolver.edge import config, make_protocol
+from resolver.edge import make_protocol
+from tierlink import server
 
 PORT, COUNT = int(sys.argv[1]), int(sys.argv[2])
 HEAD = Head(200, bodies.HEADERS)
@@ -49,4 +49,4 @@ async def app(
 
 
 protocol = make_protocol(answers, lambda _accept: 0)
-uvicorn.Server(config(app, protocol, port=PORT)).run()
+asyncio.run(server.serve(app, protocol, server.listen("127.0.0.1", PORT)))  # type: ignore[arg-type]

@@ -59,7 +59,6 @@ def resolve(
         display.machine_bytes(found.raw)
         return
     display.answer(found)
-    display.verdict(found.verified)
 
 
 def register(
