@@ -18,7 +18,8 @@ COMMANDS = get_command(app).commands
 
 
 def test_commands_and_their_options():
-    called = re.findall(r"(?:^\$ |\| |`)tierlink ([a-z]+)([^\n`|>]*)", README, re.MULTILINE)
+    lines = README.replace("`tierlink ready", "`")  # a line that `up` prints
+    called = re.findall(r"(?:^\$ |\| |`)tierlink ([a-z]+)([^\n`|>]*)", lines, re.MULTILINE)
     assert len(called) > 10
     for name, rest in called:
         assert name in COMMANDS, name
@@ -53,8 +54,7 @@ def test_files_exist():
 
 @pytest.mark.parametrize("path", up.REGISTRY_PATHS)
 def test_every_path_of_the_registry_is_in_the_table(path):
-    if path not in ("/openapi.json",):
-        assert path in README
+    assert path in README or path == "/openapi.json"
 
 
 def test_decisions_are_numbered_without_gaps():
