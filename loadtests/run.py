@@ -86,7 +86,7 @@ def main(given: list[str]) -> int:
     }
     command = [sys.executable, "-m", "locust", "-f", HERE / "locustfile.py", "--headless"]
     command += ["--host", options.host, "--csv", out / "stats", "--html", out / "report.html"]
-    command += ["--json-file", out / "report", "--only-summary", "--loglevel", "WARNING"]
+    command += ["--json-file", out / "report", "--only-summary", "--loglevel", "INFO"]
     if options.shape == "constant":
         command += ["-u", str(options.users), "-r", str(options.users), "-t", f"{options.time}s"]
     if options.processes > 1:

@@ -1,311 +1,264 @@
-"""`tierlink register`, `update`, `retire`, `resolve`, `export`: identifiers and their records."""
+"""`tierlink resolve`, `register`, `update`, `retire`, `export`: identifiers and their records."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeAlias
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from . import display
-from .failing import line
+from . import display, records
 from .options import As, IfMatch, Json, KeyFile, TrustFile, Url
 from .session import Session
 
 if TYPE_CHECKING:
-    from schemas.canonical import JsonObject
-    from tierlink.client import Client, Listed, Registered, Result
+    from tierlink.client import Client, Registered
 
-Kind: TypeAlias = Annotated[
-    str, typer.Option("--kind", help="class, batch, item, document or asset.")
+Kind = Annotated[str, typer.Option(help="class, batch, item, document or asset.")]
+Status = Annotated[str | None, typer.Option(help="active or suspended.")]
+Title = Annotated[str | None, typer.Option(help="Attribute title.")]
+Parent = Annotated[str | None, typer.Option(help="Identifier that this one belongs to.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", metavar="REL=HREF", help="May be repeated.")
 ]
-Status: TypeAlias = Annotated[
-    str | None, typer.Option("--status", help="active (the default) or suspended.")
+Attributes = Annotated[
+    list[str] | None, typer.Option("--attribute", metavar="NAME=VALUE", help="May be repeated.")
 ]
-Parent: TypeAlias = Annotated[
-    str | None, typer.Option("--parent", help="Identifier to inherit targets from.")
-]
-Title: TypeAlias = Annotated[
-    str | None, typer.Option("--title", help="Name for people; the attribute `title`.")
-]
-Targets: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--target", metavar="REL=HREF", help="Where to find what; may be repeated."),
-]
-Attributes: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--attribute", metavar="NAME=VALUE", help="A fact; may be repeated."),
-]
-FromFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--file", help="JSON file with the draft, instead of options.")
+DraftFile = Annotated[
+    str | None, typer.Option("--file", metavar="FILE|-", help="JSON draft, or {envelope}.")
 ]
 
 
 def resolve(
-    identifier: Annotated[str, typer.Argument(help="prefix/suffix")],
+    identifiers: Annotated[list[str], typer.Argument(help="One or more; - reads lines.")],
     *,
-    trust: TrustFile = None,
     url: Url = None,
+    trust: TrustFile = None,
     as_json: Json = False,
 ) -> None:
-    """Resolve an identifier and verify the answer offline before it is shown."""
+    """Resolve identifiers; every answer is verified before it is shown.
+
+    With --json one answer is printed as it was received; several are printed one a line.
+    Exit code 1 where one is not found or does not verify.
+    """
     with Session(url, trust_file=trust).reader() as client:
-        found = client.resolve(identifier)
-    if as_json:
-        display.machine_bytes(found.raw)
-        return
-    display.answer(found)
+        if identifiers == ["-"]:
+            with records.opened("-") as lines:
+                _resolve_many(client, _texts(lines), as_json=as_json)
+        elif len(identifiers) > 1:
+            _resolve_many(client, identifiers, as_json=as_json)
+        else:
+            found = client.resolve(identifiers[0])
+            if as_json:
+                display.machine_bytes(found.raw)
+            else:
+                display.answer(found)
+
+
+def _texts(lines: Iterable[bytes]) -> Iterator[str]:
+    return (line.decode("utf-8", "replace") for line in lines if line)
+
+
+def _resolve_many(client: Client, identifiers: Iterable[str], *, as_json: bool) -> None:
+    from .failing import line as failure
+
+    missing = 0
+    for number, found in enumerate(client.resolve_many(identifiers)):
+        if found.answer is not None and as_json:
+            display.machine_bytes(found.answer.raw)
+        elif found.answer is not None:
+            if number:
+                display.show("")
+            display.answer(found.answer)
+        elif found.error is not None:
+            missing += 1
+            if as_json:
+                display.machine({"identifier": found.identifier, **found.error.problem()})
+            print(failure(found.error), file=sys.stderr)
+    if missing:
+        raise typer.Exit(1)
 
 
 def register(
-    identifier: Annotated[str | None, typer.Argument(help="prefix/suffix")] = None,
+    identifier: Annotated[str | None, typer.Argument(help="Such as 88.118.9/ABC-1.")] = None,
     *,
     kind: Kind = "item",
     status: Status = None,
-    parent: Parent = None,
     title: Title = None,
+    parent: Parent = None,
     target: Targets = None,
     attribute: Attributes = None,
-    file: FromFile = None,
+    file: DraftFile = None,
     batch: Annotated[
         str | None,
-        typer.Option("--batch", metavar="FILE|-", help="NDJSON, a record or envelope a line."),
+        typer.Option(metavar="FILE|-", help="NDJSON: drafts or envelopes, of records or links."),
     ] = None,
+    url: Url = None,
     speaker: As = None,
     key: KeyFile = None,
-    url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Register an identifier, or a stream of them.
+    """Register one record, from options or a JSON file, or any number from NDJSON.
 
-    With a key file the record is signed here and the registry never sees the key.
+    With a key file what is sent is signed here; without, the registry signs with its hosted key.
+    A line of a batch that is refused is reported with its number and costs no other.
     """
-    content = _Content(kind, status, parent, title, target or [], attribute or [])
+    if sum(given is not None for given in (identifier, file, batch)) != 1:
+        raise typer.BadParameter("give one of IDENTIFIER, --file and --batch")
     with Session(url, speaker, key).writer() as client:
         if batch is not None:
-            raise typer.Exit(_stream(client, batch, as_json=as_json))
-        draft = _draft(identifier, file, content)
-        _print(client.register(draft), as_json=as_json)
+            _register_many(client, batch, as_json=as_json)
+            return
+        if identifier is not None:
+            given: object = records.draft(
+                identifier,
+                kind=kind,
+                status=status,
+                title=title,
+                parent=parent,
+                targets=target or (),
+                attributes=attribute or (),
+            )
+        else:
+            given = _document(file or "-")
+        _print(client.register(given), as_json=as_json)  # type: ignore[arg-type]
+
+
+def _register_many(client: Client, batch: str, *, as_json: bool) -> None:
+    with records.opened(batch) as lines, display.progress(None, unit="registering") as move:
+        records.report(client.load_many(lines, progress=move), as_json=as_json)
+
+
+def _document(file: str) -> object:
+    """Read a draft, or the envelope in {"envelope": …}."""
+    from schemas import canonical
+
+    document = canonical.decode_object(records.whole(file))
+    return document["envelope"] if set(document) == {"envelope"} else document
 
 
 def update(
-    identifier: Annotated[str | None, typer.Argument(help="prefix/suffix")] = None,
+    identifier: Annotated[str | None, typer.Argument(help="What to update.")] = None,
     *,
     kind: Kind = "item",
     status: Status = None,
-    parent: Parent = None,
     title: Title = None,
+    parent: Parent = None,
     target: Targets = None,
     attribute: Attributes = None,
-    file: FromFile = None,
+    file: DraftFile = None,
     if_match: IfMatch = None,
+    url: Url = None,
     speaker: As = None,
     key: KeyFile = None,
-    url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Replace what an identifier resolves to; what is not said again is gone."""
-    content = _Content(kind, status, parent, title, target or [], attribute or [])
-    draft = _draft(identifier, file, content)
+    """Replace the record of an identifier by what is given here; nothing of the old one stays."""
+    if (identifier is None) == (file is None):
+        raise typer.BadParameter("give one of IDENTIFIER and --file")
     with Session(url, speaker, key).writer() as client:
-        _print(client.update(draft, if_match=if_match), as_json=as_json)
+        if identifier is not None:
+            given: object = records.draft(
+                identifier,
+                kind=kind,
+                status=status,
+                title=title,
+                parent=parent,
+                targets=target or (),
+                attributes=attribute or (),
+            )
+        else:
+            given = _document(file or "-")
+        _print(client.update(given, if_match=_version(if_match)), as_json=as_json)  # type: ignore[arg-type]
+
+
+def _version(if_match: str | None) -> int | str | None:
+    return int(if_match) if if_match and if_match.isascii() and if_match.isdigit() else if_match
 
 
 def retire(
-    identifier: Annotated[str, typer.Argument(help="prefix/suffix")],
+    identifier: Annotated[str, typer.Argument(help="What to retire.")],
     *,
     if_match: IfMatch = None,
+    url: Url = None,
     speaker: As = None,
     key: KeyFile = None,
-    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Retire an identifier for good: it answers 410 and is never issued again."""
     with Session(url, speaker, key).writer() as client:
-        _print(client.retire(identifier, if_match=if_match), as_json=as_json)
+        _print(client.retire(identifier, if_match=_version(if_match)), as_json=as_json)
 
 
-def export(
-    prefix: Annotated[str, typer.Argument(help="The prefix whose holder you are.")],
-    *,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File to write instead of standard output.")
-    ] = None,
-    speaker: As = None,
-    trust: TrustFile = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Write every record and link assertion of a prefix as signed, NDJSON, parents first.
-
-    `tierlink register --batch` loads it into another registry. Retired identifiers are left out.
-    """
-    del as_json  # always NDJSON
-    with Session(url, speaker or prefix, trust_file=trust).reader() as client, _sink(out) as sink:
-        listed = _parents_first(client.listing(prefix))
-        with display.progress(len(listed), unit="identifiers") as advance:
-            for number, (name, token) in enumerate(_statements(client, listed, prefix), 1):
-                sink.write(token)
-                advance(min(number, len(listed)) if name else len(listed))
-
-
-def _statements(client: Client, listed: list[str], prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the records in order, then what the prefix asserts of each."""
-    from schemas import canonical
-    from schemas.link import parse_assertion
-
-    asserted: list[str] = []
-    for found in client.resolve_many(listed):
-        if found.answer is None:
-            if found.error is not None and found.error.code != "retired":
-                raise found.error
-            continue
-        yield found.identifier, _line({"envelope": found.answer.envelope})
-        if found.answer.links.truncated:
-            pages = client.links(found.identifier)
-            asserted += [token for link in pages for token in link.envelopes]
-            continue
-        document = canonical.decode_object(found.answer.raw)
-        proof = document.get("proof")
-        links = proof.get("links") if isinstance(proof, dict) else None
-        asserted += [str(token) for token in links] if isinstance(links, list) else []
-    for token in dict.fromkeys(asserted):
-        if str(parse_assertion(token)[1].asserter.prefix) == prefix:
-            yield "", _line({"envelope": token})
-
-
-def _parents_first(listed: Iterable[Listed]) -> list[str]:
-    parents = {item.identifier: item.parent for item in listed if item.status != "retired"}
-    depths: dict[str, int] = {}
-    for name, parent in parents.items():
-        depth, at = 0, parent
-        while at is not None:
-            depth, at = depth + 1, parents.get(at)
-        depths[name] = depth
-    return sorted(depths, key=lambda name: (depths[name], name))
-
-
-def _line(document: JsonObject) -> bytes:
-    from tierlink.client.call import encode
-
-    return encode(document) + b"\n"
-
-
-@contextmanager
-def _sink(out: Path | None) -> Iterator[BinaryIO]:
-    if out is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with out.open("wb") as file:
-        yield file
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What the options say of a record."""
-
-    kind: str
-    status: str | None
-    parent: str | None
-    title: str | None
-    targets: list[str]
-    attributes: list[str]
-
-    def draft(self, identifier: str) -> JsonObject:
-        """Return the draft of these options."""
-        facts: JsonObject = dict(_pair(item, "--attribute") for item in self.attributes)
-        if self.title is not None:
-            facts["title"] = self.title
-        pairs = [_pair(item, "--target") for item in self.targets]
-        members: JsonObject = {
-            "identifier": identifier,
-            "kind": self.kind,
-            "status": self.status,
-            "parent": self.parent,
-            "attributes": facts,
-            "targets": [{"rel": rel, "href": href} for rel, href in pairs],
-        }
-        return {name: value for name, value in members.items() if value}
-
-
-def _draft(identifier: str | None, file: Path | None, content: _Content) -> JsonObject:
-    """Build a draft from a file, or from options."""
-    if file is not None:
-        from schemas import canonical
-
-        draft = canonical.decode_object(file.read_bytes())
-        return draft if identifier is None else {**draft, "identifier": identifier}
-    if identifier is None:
-        raise typer.BadParameter("give an identifier, --file or --batch")
-    return content.draft(identifier)
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise typer.BadParameter(f"{text} is not of the form name=value", param_hint=option)
-    return name, value
-
-
-def _stream(client: Client, source: str, *, as_json: bool) -> int:
-    """Send a stream of lines; tell of each one that is refused; return the exit code."""
-    refused = accepted = 0
-    with (
-        _source(source) as lines,
-        display.progress(None, unit="lines") as advance,
-    ):
-        for result in client.load_many(item for item in lines if item.strip()):
-            accepted += result.ok
-            refused += not result.ok
-            advance(result.line)
-            _told(result, as_json=as_json)
-    if as_json:
-        display.machine({"accepted": accepted, "refused": refused})
-    else:
-        display.show(f"{accepted} accepted, {refused} refused")
-    return 1 if refused else 0
-
-
-def _told(result: Result, *, as_json: bool) -> None:
-    if result.error is None:
-        return
-    if as_json:
-        display.machine({"line": result.line, **result.error.problem()})
-    else:
-        print(f"line {result.line}: {line(result.error)}", file=sys.stderr)
-
-
-@contextmanager
-def _source(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield sys.stdin.buffer
-        return
-    with Path(name).open("rb") as file:
-        yield file
-
-
-def _print(done: Registered, *, as_json: bool) -> None:
+def _print(found: Registered, *, as_json: bool) -> None:
     if as_json:
         display.machine(
             {
-                "identifier": done.identifier,
-                "version": done.version,
-                "kind": done.kind,
-                "status": done.status,
-                "digest": done.digest,
-                "envelope": done.envelope,
-                "created": done.created,
+                "identifier": found.identifier,
+                "version": found.version,
+                "kind": found.kind,
+                "status": found.status,
+                "digest": found.digest,
+                "envelope": found.envelope,
+                "created": found.created,
             }
         )
         return
-    display.fact("identifier", done.identifier, "bold")
-    display.fact("status", done.status)
-    display.fact("kind", f"{done.kind}, version {done.version}")
-    display.fact("digest", done.digest)
-    if not done.created:
-        display.fact("", "was there already, or replaces the version before")
+    display.fact("identifier", found.identifier, "bold")
+    display.fact("version", f"{found.version}, {found.status}")
+    display.fact("digest", found.digest)
+
+
+def export(
+    prefix: Annotated[str, typer.Argument(help="Whose identifiers and links.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; one that is there is let be.")
+    ] = None,
+    url: Url = None,
+    speaker: As = None,
+    trust: TrustFile = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that a prefix has signed as NDJSON envelopes, for `tierlink register --batch`.
+
+    Records come with all their versions, a parent before its children, then links, tombstones
+    last. It loads wherever the same prefix is delegated to the same keys.
+    """
+    from schemas.identifier import Prefix
+    from tierlink.client.call import encode
+    from tierlink.client.export import export as envelopes
+
+    named = Prefix.parse(prefix)
+    with (
+        Session(url, speaker or _sole(prefix), trust_file=trust).reader() as client,
+        display.progress(None, unit="exporting") as move,
+        _written(out) as file,
+    ):
+        count = 0
+        for token in envelopes(client, named, move):
+            file.write(encode({"envelope": token}) + b"\n")
+            count += 1
+    if out is not None and as_json:
+        display.machine({"prefix": prefix, "envelopes": count, "file": str(out)})
+    elif out is not None:
+        display.fact("exported", f"{count} envelopes to {out}")
+
+
+def _sole(prefix: str) -> str | None:
+    """Speak for the prefix itself where no API key is given: only its holder may list it."""
+    return None if Session().api_key_given else prefix
+
+
+@contextmanager
+def _written(out: Path | None) -> Iterator[IO[bytes]]:
+    if out is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with out.open("xb") as file:
+        yield file

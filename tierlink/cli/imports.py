@@ -1,21 +1,17 @@
-"""`tierlink import`: foreign data in, companies with prefixes and signed links out."""
+"""`tierlink import`: foreign data becomes prefixes, records and links."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import display
+from . import display, records
 from .options import As, Json, Url
-from .session import Session
+from .session import Session, required
 
 if TYPE_CHECKING:
     from schemas.identifier import Prefix
@@ -23,97 +19,96 @@ if TYPE_CHECKING:
     from tierlink.imports.report import Company, Note, Report
 
 FORMATS = ("catenax",)
+_SHOWN = 10  # notes and refusals that are printed; all are in the JSON
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="The document to import.")],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="The document to import.")],
     *,
-    parent: Annotated[str, typer.Option(help="Prefix under which each company gets one.")],
-    file_format: Annotated[
-        str, typer.Option("--format", help="catenax: traceability test data of Catena-X.")
+    parent: Annotated[
+        str, typer.Option(metavar="PREFIX", help="Each company gets a prefix below this one.")
+    ],
+    data_format: Annotated[
+        str, typer.Option("--format", help="catenax: traceability test data.")
     ] = "catenax",
-    usage_quantity: Annotated[
-        bool,
-        typer.Option(help="Take the quantities of usage aspects too; in published data they are"),
-    ] = False,
     keys_out: Annotated[
         Path | None,
         typer.Option(
-            help="File that keeps the companies' API keys, mode 0600.",
-            show_default="import-PARENT.json in TIERLINK_DATA_DIR",
+            help="File of the companies' API keys, mode 0600; read first, so that an import can be"
+            " made again.",
+            show_default="import-PREFIX.json in TIERLINK_DATA_DIR",
         ),
     ] = None,
-    speaker: As = None,
+    usage_quantity: Annotated[
+        bool, typer.Option("--usage-quantity", help="Take quantities of usage aspects too.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be registered, and send nothing.")
+    ] = False,
     url: Url = None,
+    speaker: As = None,
     as_json: Json = False,
 ) -> None:
-    """Import a document: one prefix per company, one identifier per twin, links of both ends.
+    """Import a document: a prefix per company, an identifier per twin, links of both ends.
 
-    It can be repeated: what is there already with the same content is left as it is.
+    It may be run again: what is there is left as it is. Exit code 1 where something was refused.
     """
-    from schemas.errors import BadInput
     from schemas.identifier import Prefix
     from tierlink.imports import catenax
 
-    if file_format not in FORMATS:
-        raise typer.BadParameter(f"is one of {', '.join(FORMATS)}", param_hint="--format")
+    if data_format not in FORMATS:
+        raise typer.BadParameter(
+            f"{data_format} is not one of {', '.join(FORMATS)}", param_hint="--format"
+        )
     above = Prefix.parse(parent)
-    if above.is_root:
-        raise BadInput("the companies need a prefix above them", value=parent)
     plan, notes = catenax.plan(
-        file.read_bytes(), above, int(time.time()), usage_quantity=usage_quantity
+        records.whole(file), above, int(time.time()), usage_quantity=usage_quantity
     )
     session = Session(url, speaker)
-    keys = _Keys.read(keys_out or session.data_dir / f"import-{above}.json", str(above))
-    report = _deliver(session, above, plan, notes, keys)
-    _print(report, as_json=as_json)
-    raise typer.Exit(0 if report.complete else 1)
+    path = keys_out or session.data_dir / f"import-{above}.json"
+    report = _planned(plan, notes) if dry_run else _send(session, plan, notes, Keys(path, above))
+    if as_json:
+        display.machine(_without_keys(report))
+    else:
+        _print(report, None if dry_run else path)
+    if not report.complete:
+        raise typer.Exit(1)
 
 
-@dataclass
-class _Keys:
-    """The API keys of an import, kept in a file as soon as each is known."""
+class Keys:
+    """The file of the companies' API keys: written anew, whole, with each key that arrives."""
 
-    path: Path
-    parent: str
-    parent_key: str | None = None
-    companies: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path, parent: str) -> _Keys:
-        """Read the file, if there is one."""
-        keys = cls(path, parent)
+    def __init__(self, path: Path, parent: Prefix) -> None:
+        self._path = path
+        self._parent = parent
+        self._companies: dict[str, dict[str, str]] = {}
         if path.exists():
-            document = json.loads(path.read_bytes())
-            keys.parent_key = document.get("parent_api_key")
-            for item in document.get("companies", ()):
-                keys.companies[item["prefix"]] = (item["name"], item["api_key"])
-        return keys
+            found = json.loads(path.read_bytes())
+            self._companies = {item["prefix"]: item for item in found["companies"]}
+
+    def known(self) -> dict[Prefix, str]:
+        """Return the API keys of former imports."""
+        from schemas.identifier import Prefix
+
+        return {Prefix.parse(prefix): item["api_key"] for prefix, item in self._companies.items()}
 
     def keep(self, company: Company) -> None:
-        """Add a company and write the file."""
-        assert company.api_key is not None
-        self.companies[company.prefix] = (company.name, company.api_key)
-        self.write()
-
-    def write(self) -> None:
-        """Write the file, mode 0600."""
+        """Write a new key down before it is used."""
         from tierlink.keyfile import write_private
 
-        document: dict[str, object] = {"parent": self.parent}
-        if self.parent_key is not None:
-            document["parent_api_key"] = self.parent_key
-        document["companies"] = [
-            {"prefix": prefix, "name": name, "api_key": api_key}
-            for prefix, (name, api_key) in sorted(self.companies.items())
-        ]
-        write_private(self.path, json.dumps(document, ensure_ascii=False, indent=1).encode())
+        self._companies[company.prefix] = {
+            "prefix": company.prefix,
+            "name": company.name,
+            "api_key": company.api_key or "",
+        }
+        document = {"parent": str(self._parent), "companies": list(self._companies.values())}
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(self._path, json.dumps(document, indent=1, ensure_ascii=False).encode())
 
 
-def _deliver(
-    session: Session, parent: Prefix, plan: Plan, notes: tuple[Note, ...], keys: _Keys
-) -> Report:
-    from schemas.identifier import Prefix as AnyPrefix
+def _send(session: Session, plan: Plan, notes: tuple[Note, ...], keys: Keys) -> Report:
+    import asyncio
+
     from tierlink.imports.delivery import IDENTIFIERS, LINKS, PREFIXES, Delivery, deliver
 
     totals = {
@@ -121,59 +116,53 @@ def _deliver(
         IDENTIFIERS: len(plan.records),
         LINKS: len(plan.assertions),
     }
-    known = {AnyPrefix.parse(text): pair[1] for text, pair in keys.companies.items()}
-    parent_key = _parent_key(session, parent, keys)
-    with display.stages(totals) as progress:
-        delivery = Delivery(session.connect, parent_key, known, keys.keep, progress)
+    with display.stages(totals) as move:
+        delivery = Delivery(
+            connect=session.connect,
+            parent_key=required(session.operator_key()),
+            known=keys.known(),
+            keep=keys.keep,
+            progress=move,
+        )
         return asyncio.run(deliver(delivery, plan, notes))
 
 
-def _parent_key(session: Session, parent: Prefix, keys: _Keys) -> str:
-    """Return the parent's API key: given, kept, or of a parent that is allocated now."""
-    from schemas.errors import PrefixNotFound, Unauthenticated
+def _planned(plan: Plan, notes: tuple[Note, ...]) -> Report:
+    from tierlink.imports.report import Company, Report
 
-    given = session.api_key() or keys.parent_key or session.kept_key(str(parent))
-    if given is not None:
-        return given
-    with session.allocator() as client:
-        try:
-            client.prefix(parent)
-        except PrefixNotFound:
-            once = f"import-parent-{parent}"
-            view = client.allocate(parent, f"imports under {parent}", idempotency_key=once)
-            assert view.api_key is not None
-            keys.parent_key = view.api_key
-            keys.write()
-            return view.api_key
-    raise Unauthenticated(
-        f"{parent} is allocated, and its API key is not here",
-        value=str(parent),
-        fix="set TIERLINK_API_KEY to the key of its holder",
+    return Report(
+        companies=tuple(Company(str(item.prefix), item.organisation) for item in plan.holders),
+        identifiers=len(plan.records),
+        assertions=len(plan.assertions),
+        reciprocity=plan.reciprocity,
+        notes=notes,
     )
 
 
-def _print(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        document = report.document()
-        # API keys are in the file; standard output may go anywhere.
-        document["companies"] = [_public(item) for item in report.companies]
-        display.machine(document)
-        return
-    figures = report.reciprocity
-    display.show(
-        f"{len(report.companies)} companies, {report.identifiers} identifiers, "
-        f"{report.assertions} assertions"
-    )
-    display.show(
-        f"{figures.links} links: {figures.mutual} mutual by their ends "
-        f"({figures.conflicting} with different quantities), {figures.downstream_only} said by the"
-        f" customer side alone, {figures.upstream_only} by the supply side alone"
+def _without_keys(report: Report) -> dict[str, object]:
+    """Return the report as JSON; the API keys are in their file, not on a screen."""
+    document = report.document()
+    document["companies"] = [
+        {"prefix": item.prefix, "name": item.name} for item in report.companies
+    ]
+    return document
+
+
+def _print(report: Report, path: Path | None) -> None:
+    found = report.reciprocity
+    display.table(
+        {
+            "companies": len(report.companies),
+            "identifiers": report.identifiers,
+            "assertions": report.assertions,
+            "links": f"{found.links}: {found.mutual} mutual ({found.conflicting} conflicting), "
+            f"{found.one_sided} one-sided",
+            "API keys": path,
+        }
     )
     for code, count in report.tally().items():
-        display.show((f"{count:6} ", "dim"), code)
-    for note in report.refused:
-        print(f"refused: {display.clean(note.place)}: {note.code}: {note.reason}", file=sys.stderr)
-
-
-def _public(company: Company) -> Mapping[str, str]:
-    return {"prefix": company.prefix, "name": company.name}
+        display.fact("note", f"{count} x {code}")
+    for note in report.refused[:_SHOWN]:
+        display.show(("refused".ljust(12), "red"), f" {note.place}: {note.code}: {note.reason}")
+    if len(report.refused) > _SHOWN:
+        display.fact("", f"… and {len(report.refused) - _SHOWN} more; --json lists all")

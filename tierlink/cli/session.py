@@ -88,6 +88,12 @@ class Session:
         """Return the API key that the data folder has of a prefix, if any."""
         return next((item.api_key for item in self._known() if item.prefix == prefix), None)
 
+    @property
+    def api_key_given(self) -> bool:
+        """Tell whether the environment names an API key."""
+        names = ("TIERLINK_API_KEY", "TIERLINK_API_KEY_FILE")
+        return any(self.environ.get(name) for name in names)
+
     def operator_key(self) -> str | None:
         """Return the API key, or the root's where nobody gave one."""
         given = self.api_key()
@@ -125,7 +131,7 @@ class Session:
 
         return Client(
             self.base_url,
-            api_key=_required(self.api_key()),
+            api_key=required(self.api_key()),
             signer=self.signer(),
             trust=self._trust_if_any(),
         )
@@ -134,7 +140,7 @@ class Session:
         """Open a client that allocates: for the prefix named, else for the root."""
         from tierlink.client import Client
 
-        return Client(self.base_url, api_key=_required(self.operator_key()))
+        return Client(self.base_url, api_key=required(self.operator_key()))
 
     def connect(self, api_key: str, signer: Signer | None) -> AsyncClient:
         """Open an asynchronous client for a holder."""
@@ -202,7 +208,8 @@ def _one(item: Mapping[str, object]) -> Known:
     )
 
 
-def _required(api_key: str | None) -> str:
+def required(api_key: str | None) -> str:
+    """Return the API key; raise Unauthenticated where there is none."""
     if api_key is None:
         raise Unauthenticated(
             "no API key is given",
