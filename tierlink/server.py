@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 
@@ -82,6 +83,9 @@ class Server(uvicorn.Server):
             self.should_exit = True
             del frame
 
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's; whoever runs a server elsewhere stops it himself
+            return
         before = {number: signal.signal(number, stop) for number in _STOPPING}
         try:
             yield
