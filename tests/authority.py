@@ -51,7 +51,8 @@ class Authority:
         self.fetches: list[list[Identifier]] = []
         self.polls = 0
         self.away = False
-        self.gate: asyncio.Event | None = None  # a reply waits here, after it was read
+        self.gate: asyncio.Event | None = None  # a fetch waits here, after it was read
+        self.poll_gate: asyncio.Event | None = None
         root = self.keys[Prefix(())] = PrivateKey.generate()
         keys = (DelegatedKey(root.public, ALL_USES),)
         self.root_token = Delegation(Prefix(()), None, 1, ISSUED, keys).sign(root)
@@ -158,10 +159,14 @@ class Authority:
         self.polls += 1
         self._check()
         if after is None or after.epoch != self.epoch:
-            return Batch((), self.watermark)
-        until = self.watermark.position
-        found = tuple(c for c in self.log if after.position <= c.position < until)
-        return Batch(found, self.watermark)
+            batch = Batch((), self.watermark)
+        else:
+            until = self.watermark.position
+            found = tuple(c for c in self.log if after.position <= c.position < until)
+            batch = Batch(found, self.watermark)
+        if self.poll_gate is not None:
+            await self.poll_gate.wait()
+        return batch
 
     async def fetch(self, identifiers: Sequence[Identifier], *, whole=True) -> Fetched:
         self.fetches.append(list(identifiers))

@@ -9,7 +9,7 @@ from resolver.freshness import Freshness
 from resolver.lookup import ALOFT, BATCH, Lookup
 from resolver.reading import Reading
 from resolver.trust import Verifier
-from schemas.errors import BadInput, Unavailable
+from schemas.errors import Unavailable
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import PrivateKey
 from schemas.source import Found, State
@@ -287,7 +287,3 @@ async def test_a_reading_tells_when_it_turns(clock):
     lookup = Lookup(world, Verifier(world.trust), Answers(1_000_000, clock), clock=clock)
     reading = await lookup.resolve(ident("88/A"))
     assert [reading.turns_at(now) for now in (0, 100, 299, 300)] == [100, 300, 300, None]
-
-
-def test_an_error_of_the_input_is_none_of_the_source():
-    assert not issubclass(Unavailable, BadInput)

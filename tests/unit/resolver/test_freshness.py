@@ -1,0 +1,182 @@
+"""Following the changes: what a poll moves, and what a failed one does not."""
+
+import asyncio
+
+import pytest
+
+from resolver.answers import Answer, Answers, Head
+from resolver.freshness import Freshness
+from resolver.metrics import Metrics
+from schemas.change import Watermark
+from tests.authority import Authority
+from tests.clock import Clock
+
+HEAD = Head(200, [(b"content-type", b"text/plain")])
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def world():
+    world = Authority()
+    world.allocate("88")
+    world.register("88/A")
+    return world
+
+
+@pytest.fixture
+def answers(clock):
+    return Answers(1_000_000, clock)
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def freshness(world, answers, clock, metrics):
+    return Freshness(world, answers, clock, lease=0.6, period=0.15, metrics=metrics)
+
+
+def keep(answers, world, tag=b"i88/A"):
+    answer = Answer(HEAD, b"body", tags=[tag], filled=world.watermark.position)
+    assert answers.put(b"/88/A", 1, answer, world.epoch)
+    return answer
+
+
+async def test_the_lease_begins_before_the_poll_is_sent(world, freshness, answers, clock):
+    world.poll_gate = asyncio.Event()
+    poll = asyncio.create_task(freshness.poll())
+    await asyncio.sleep(0)
+    clock.move(0.2)
+    world.poll_gate.set()
+    assert await poll
+    assert answers.fresh_until == pytest.approx(clock.now - 0.2 + 0.6)
+
+
+async def test_a_change_makes_what_depends_on_it_unfresh(world, freshness, answers):
+    await freshness.poll()
+    keep(answers, world)
+    assert answers.get(b"/88/A", 1)
+    world.update("88/A", attributes={"a": "b"})
+    assert answers.get(b"/88/A", 1)  # nobody told yet, and within the lease
+    await freshness.poll()
+    assert answers.get(b"/88/A", 1) is None
+
+
+async def test_a_change_of_something_else_leaves_it(world, freshness, answers):
+    await freshness.poll()
+    keep(answers, world)
+    world.register("88/B")
+    await freshness.poll()
+    assert answers.get(b"/88/A", 1)
+
+
+async def test_an_open_write_holds_the_watermark_back(world, freshness):
+    await freshness.poll()
+    before = freshness.watermark
+    slow = world.begin()
+    world.register("88/FAST")
+    await freshness.poll()
+    assert freshness.watermark == Watermark(before.epoch, slow.position)
+    world.register("88/SLOW", within=slow)
+    world.commit(slow)
+    await freshness.poll()
+    assert freshness.watermark.position == world.next_position
+
+
+async def test_a_poll_that_fails_moves_nothing(world, freshness, answers, clock, metrics):
+    await freshness.poll()
+    watermark, lease = freshness.watermark, answers.fresh_until
+    world.update("88/A", attributes={"a": "b"})
+    world.away = True
+    clock.move(0.3)
+    assert not await freshness.poll()
+    assert (freshness.watermark, answers.fresh_until) == (watermark, lease)
+    assert freshness.current
+    clock.move(0.31)
+    assert not await freshness.poll()
+    assert not freshness.current
+    assert b"tierlink_poll_failures_total 2" in metrics.text()
+    assert b"tierlink_lease_expired_total 1" in metrics.text()
+
+
+async def test_a_poll_that_hangs_ends(world, freshness):
+    world.poll_gate = asyncio.Event()
+    assert not await freshness.poll()
+
+
+async def test_a_driver_that_raises_what_it_should_not_ends_no_loop(world, freshness):
+    async def broken(_):
+        raise RuntimeError("driver")
+
+    world.changes = broken
+    assert not await freshness.poll()
+
+
+async def test_another_history_drops_everything(world, freshness, answers):
+    await freshness.poll()
+    keep(answers, world)
+    world.epoch = "two"
+    await freshness.poll()
+    assert len(answers) == 0
+    assert freshness.watermark.epoch == answers.epoch == "two"
+
+
+async def test_what_was_read_before_the_start_is_not_trusted(world, freshness, answers):
+    filled = world.watermark.position
+    world.update("88/A", attributes={"a": "b"})
+    await freshness.poll()
+    answer = Answer(HEAD, b"body", tags=[b"i88/A"], filled=filled)
+    assert not answers.put(b"/88/A", 1, answer, world.epoch)
+
+
+async def test_a_node_that_is_behind_takes_nothing_back(world, freshness):
+    await freshness.poll()
+    before = freshness.watermark.position
+    world.next_position -= 2
+    assert await freshness.poll()
+    assert freshness.watermark.position == before
+
+
+async def test_ready_after_the_first_poll_and_for_good(world, freshness, clock):
+    world.away = True
+    await freshness.poll()
+    assert not freshness.ready
+    world.away = False
+    await freshness.poll()
+    assert freshness.ready
+    world.away = True
+    clock.move(3_600)
+    await freshness.poll()
+    assert freshness.ready
+    assert not freshness.current
+    assert freshness.age == 3_600
+
+
+async def test_a_hint_makes_the_next_poll_come_early(world, answers):
+    freshness = Freshness(world, answers, lease=60, period=10)
+    task = asyncio.create_task(freshness.run())
+    async with asyncio.timeout(2):
+        while world.polls < 1:  # noqa: ASYNC110  (the world tells by a number only)
+            await asyncio.sleep(0.001)
+        freshness.hint()
+        while world.polls < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_hints_without_end_do_not_make_polls_without_end(world, answers):
+    freshness = Freshness(world, answers, lease=60, period=0.05)
+    task = asyncio.create_task(freshness.run())
+    for _ in range(50):
+        freshness.hint()
+        await asyncio.sleep(0.002)
+    task.cancel()
+    assert world.polls <= 20
