@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 
 import asyncpg
@@ -25,6 +26,17 @@ async def count(store):
 
 async def backend(tx):
     return (await tx.connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+
+
+# A connection that was killed, or never came about, leaves its socket to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """Collect here what a test leaves behind, so that no other test is blamed for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
