@@ -196,4 +196,5 @@ def _cause(err: BaseException) -> BaseException:
 def _lost(cause: BaseException) -> bool:
     if isinstance(cause, asyncpg.InterfaceError):  # also the class of plain misuse
         return "closed" in str(cause)
-    return isinstance(cause, OSError | TimeoutError)
+    # The last: the driver is told of a killed backend in the middle of something else.
+    return isinstance(cause, OSError | TimeoutError | asyncpg.InternalClientError)
