@@ -33,7 +33,7 @@ from typing import ClassVar
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .answers import STATUS_304, Answers
@@ -425,8 +425,9 @@ class Edge(HttpToolsProtocol):
             self._settle()
 
     def _busy(self) -> bool:
-        # uvicorn has no cycle before the first request, whatever its annotation says
-        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+        """Tell whether a response is under way."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def _settle(self) -> None:
         self._idle = (
@@ -438,23 +439,26 @@ class Edge(HttpToolsProtocol):
         )
         self._arm()
 
-    def _patience(self) -> float:  # noqa: PLR0911  (a line for each state)
+    def _patience(self) -> float:
         """Return for how long the present state may last."""
         limits = self.limits
         if self.flow.write_paused:
-            return limits.write_seconds
-        if self._phase is _Phase.HEAD:
-            return limits.head_seconds
-        if self._phase is _Phase.BODY:
-            return limits.body_seconds
-        if self._busy():
-            return inf  # the application has time limits of its own
-        if self._phase is _Phase.OVER:
+            seconds = limits.write_seconds
+        elif self._phase is _Phase.HEAD:
+            seconds = limits.head_seconds
+        elif self._phase is _Phase.BODY:
+            seconds = limits.body_seconds
+        elif self._busy():
+            seconds = inf  # the application has time limits of its own
+        elif self._phase is _Phase.OVER:
             unsent = self.transport.get_write_buffer_size()
-            return limits.write_seconds if unsent else limits.linger_seconds
-        if self._draining:
-            return limits.drain_seconds
-        return limits.idle_seconds if self._since > self._made else limits.head_seconds
+            seconds = limits.write_seconds if unsent else limits.linger_seconds
+        elif self._draining:
+            seconds = limits.drain_seconds
+        else:
+            begun = self._since > self._made
+            seconds = limits.idle_seconds if begun else limits.head_seconds
+        return seconds
 
     def _arm(self) -> None:
         """See that the timer goes off in time: rarely set, and never by a hit."""

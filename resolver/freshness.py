@@ -4,7 +4,8 @@
     F2  ask for the changes since our watermark; the reply carries the new one
     F3  another epoch, or none before: drop everything, trust nothing read below it
     F4  touch the buckets of every change
-    F5  only then move the watermark, and renew the lease from the time of F1
+    F5  only then move the watermark, and renew the lease from the time of F1; a batch that was cut
+        short moves the watermark alone, and the next poll comes at once
     F6  whatever fails moves neither; the lease runs out by itself
 
 An answer is then at most lease + age of the oldest open write + replica lag old (operations.md
@@ -117,7 +118,7 @@ class Freshness:
             self._missed(err)
             return False
         self.apply(batch, asked_at)
-        return True
+        return not batch.more
 
     def _missed(self, err: Exception) -> None:
         # F6
@@ -142,9 +143,11 @@ class Freshness:
         self._applied.add(len(batch.changes))
         # F5: a node that is behind the last one takes nothing back
         self.watermark = Watermark(found.epoch, max(known.position, found.position))
-        self._answers.advance(
-            self.watermark.position, asked_at + self._lease, changed=bool(batch.changes)
-        )
+        lease = self._answers.fresh_until if batch.more else asked_at + self._lease
+        self._answers.advance(self.watermark.position, lease, changed=bool(batch.changes))
+        if batch.more:
+            self.hint()
+            return
         self._asked_at = asked_at
         if self._lost:
             self._lost = False

@@ -202,28 +202,28 @@ class TestWithdrawing:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("side", "members", "status", "code"),
+        ("members", "status", "code"),
         [
-            pytest.param("upstream", {"upstream": "88.118.8/NONE"}, 404, "identifier_not_found",
+            pytest.param({"upstream": "88.118.8/NONE"}, 404, "identifier_not_found",
                          id="near end unknown"),
-            pytest.param("upstream", {"upstream": "88.118.9/X"}, 403, "forbidden",
+            pytest.param({"upstream": "88.118.9/X"}, 403, "forbidden",
                          id="near end of another"),
-            pytest.param("upstream", {"upstream": MODULE}, 400, "link_invalid", id="to itself"),
-            pytest.param("upstream", {"type": "EATEN_BY"}, 400, "link_invalid", id="type"),
-            pytest.param("upstream", {"state": "denied"}, 400, "link_invalid", id="state"),
-            pytest.param("upstream", {"version": 2}, 400, "link_invalid", id="unknown member"),
-            pytest.param("upstream", {"upstream": "88..8/X"}, 400, "identifier_invalid",
+            pytest.param({"upstream": MODULE}, 400, "link_invalid", id="to itself"),
+            pytest.param({"type": "EATEN_BY"}, 400, "link_invalid", id="type"),
+            pytest.param({"state": "denied"}, 400, "link_invalid", id="state"),
+            pytest.param({"version": 2}, 400, "link_invalid", id="unknown member"),
+            pytest.param({"upstream": "88..8/X"}, 400, "identifier_invalid",
                          id="identifier"),
-            pytest.param("upstream", {"envelope": "a.b.c"}, 400, "link_invalid",
+            pytest.param({"envelope": "a.b.c"}, 400, "link_invalid",
                          id="envelope and draft"),
         ],
     )  # fmt: skip
-    async def test_each(self, registry, makers, side, members, status, code):
-        answer = await state(registry, makers, side, **members)
+    async def test_each(self, registry, makers, members, status, code):
+        answer = await state(registry, makers, "upstream", **members)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
         assert await rows(registry, assertions, "link_key") == []
 
-    async def test_nobody(self, registry, makers):
+    async def test_nobody(self, registry):
         answer = await registry.post("/v1/links", {"side": "upstream", **DRAFT})
         assert answer.status_code == 401
 

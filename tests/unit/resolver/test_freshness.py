@@ -1,6 +1,7 @@
 """Following the changes: what a poll moves, and what a failed one does not."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,22 @@ async def test_a_change_makes_what_depends_on_it_unfresh(world, freshness, answe
     assert answers.get(b"/88/A", 1)  # nobody told yet, and within the lease
     await freshness.poll()
     assert answers.get(b"/88/A", 1) is None
+
+
+async def test_a_batch_cut_short_renews_no_lease(world, freshness, answers, clock):
+    """What it does not list yet may touch anything."""
+    await freshness.poll()
+    keep(answers, world)
+    lease, start = answers.fresh_until, freshness.watermark
+    world.update("88/A", attributes={"a": "b"})
+    whole = await world.changes(start)
+    clock.move(0.3)
+    freshness.apply(replace(whole, more=True), clock.now)
+    assert answers.fresh_until == lease
+    assert freshness.watermark == whole.watermark
+    assert answers.get(b"/88/A", 1) is None
+    freshness.apply(whole, clock.now)
+    assert answers.fresh_until == clock.now + 0.6
 
 
 async def test_a_change_of_something_else_leaves_it(world, freshness, answers):
