@@ -29,13 +29,13 @@ from registry.store.identifier_batches import Overtaken
 from registry.store.identifiers import Kin, Standing
 from registry.store.rules import RuleRow
 from registry.store.tables import unit_of
-from registry.succession import Offer, Step, decide, read_offer, standing
+from registry.succession import Offer, Step, blame_identifier, decide, read_offer, standing
 from schemas import canonical
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
 from schemas.envelope import Envelope
-from schemas.errors import KeyNotHosted, TierlinkError, Unavailable
+from schemas.errors import BadInput, KeyNotHosted, TierlinkError, Unavailable, VerifyError
 from schemas.keys import Signer
 from schemas.record import Record
 from schemas.rule import Rule
@@ -140,7 +140,7 @@ def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item
     try:
         if line.error is not None:
             raise line.error
-        offer = read_offer(canonical.decode_object(line.raw), now)
+        offer = _read_offer(line.raw, now)
         about = offer.record.identifier.text
         caller.must_hold(offer.record.identifier.prefix)
         envelope = _sealed(offer, speaker, now)
@@ -149,6 +149,15 @@ def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item
     return _Item(
         line.number, _Signed(offer.record, envelope, standing(offer.record, envelope)), about
     )
+
+
+def _read_offer(raw: bytes, now: int) -> Offer:
+    try:
+        body = canonical.decode_object(raw)
+    except VerifyError as err:
+        blame_identifier(raw)
+        raise BadInput(f"the line: {err.detail}", value=err.value, fix=err.fix) from err
+    return read_offer(body, now)
 
 
 def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:

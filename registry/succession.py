@@ -8,6 +8,7 @@ number and digest; the same content again changes nothing; after a tombstone com
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from schemas.errors import (
     Retired,
     VersionStale,
 )
+from schemas.identifier import Identifier
 from schemas.keys import B64
 from schemas.record import (
     CLASS,
@@ -65,6 +67,17 @@ def read_offer(body: JsonObject, now: int) -> Offer:
     members.done()
     envelope, record = parse_record(token)
     return Offer(record, envelope)
+
+
+def blame_identifier(raw: bytes) -> None:
+    """Raise BadIdentifier where that is why JSON is refused: it says more than the whole can."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    text = body.get("identifier") if isinstance(body, dict) else None
+    if isinstance(text, str):
+        Identifier.parse(text)
 
 
 def standing(record: Record, envelope: Envelope) -> Standing:

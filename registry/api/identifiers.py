@@ -24,7 +24,7 @@ from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
 from registry.api.openapi import problems
 from registry.batch import RecordBatch
 from registry.identifiers import Entry, Past, Registered, Standing
-from registry.succession import ANY_VERSION, read_offer
+from registry.succession import ANY_VERSION, blame_identifier, read_offer
 from schemas.answer import rfc3339
 from schemas.canonical import MAX_INTEGER, JsonObject
 from schemas.errors import BadInput, BadQuery, TierlinkError
@@ -159,7 +159,7 @@ class VersionsQuery(BaseModel):
 async def register(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -> Response:
     """Register an envelope that you signed, or a draft for the hosted key to sign."""
     now = deps.clock()
-    offer = read_offer(await read_object(request), now)
+    offer = read_offer(await _object(request), now)
     return _shown(await identifiers.register(tx, deps.keyring, caller, offer, now))
 
 
@@ -267,7 +267,7 @@ async def update(
 ) -> Response:
     """Write the next version: an envelope that names the one before, or a draft with If-Match."""
     about = path_identifier(request, _HEAD)
-    body = await read_object(request)
+    body = await _object(request)
     if "envelope" not in body:
         body.setdefault("identifier", about.text)
     now = deps.clock()
@@ -303,11 +303,19 @@ async def retire(
     about = path_identifier(request, _HEAD)
     now = deps.clock()
     given = await request.body()
-    offer = read_offer(await read_object(request), now) if given else None
+    offer = read_offer(await _object(request), now) if given else None
     done = await identifiers.retire(
         tx, deps.keyring, caller, about, offer=offer, match=_match(request), now=now
     )
     return _shown(done)
+
+
+async def _object(request: Request) -> JsonObject:
+    try:
+        return await read_object(request)
+    except BadInput:
+        blame_identifier(await request.body())
+        raise
 
 
 def _shown(done: Registered) -> Response:
