@@ -15,6 +15,7 @@ from schemas.change import Op
 from schemas.delegation import DELEGATE_USE, ROTATE_USE, DelegatedKey, Delegation
 from schemas.envelope import digest
 from schemas.errors import TierlinkError
+from schemas.leaf import SALT_BYTES, What
 
 ROOT_USES = frozenset({ROTATE_USE, DELEGATE_USE})
 OPERATOR = Organisation("operator of this registry")
@@ -40,9 +41,12 @@ async def found(tx: WriteTx, keyring: Keyring, now: int) -> Founded:
     public = await keyring.create(tx, ROOT, ROOT_USES)
     root = Delegation(ROOT, None, 1, now, (DelegatedKey(public, ROOT_USES),))
     token = root.sign(await keyring.signer(tx, ROOT, ROTATE_USE))
-    await store.insert_prefix(tx, ROOT, None, OPERATOR, delegation=token)
+    salt = secrets.token_bytes(SALT_BYTES)
+    await store.insert_prefix(tx, ROOT, None, OPERATOR, delegation=token, salt=salt)
     api_key = await accounts.create_key(tx, ROOT, now, label="operator")
-    await changes.record(tx, Op.PREFIX, ROOT, str(ROOT), 1, digest=digest(token))
+    await changes.record(
+        tx, Op.PREFIX, ROOT, str(ROOT), 1, digest=digest(token), what=What.DELEGATION
+    )
     return Founded(await _incarnation(tx), token, api_key.text)
 
 

@@ -10,6 +10,7 @@ from registry.store.engine import WriteTx
 from registry.store.tables import unit_of
 from schemas.change import Op
 from schemas.identifier import Prefix
+from schemas.leaf import What
 
 
 class Entry(NamedTuple):
@@ -20,6 +21,8 @@ class Entry(NamedTuple):
     version: int
     also: str = ""
     digest: str | None = None
+    what: What = What.RECORD
+    subject: str | None = None
 
 
 async def record(
@@ -31,16 +34,22 @@ async def record(
     *,
     also: str = "",
     digest: str | None,
+    what: What = What.RECORD,
+    subject: str | None = None,
 ) -> int:
     """Tell of one write under `prefix`; return its position (the transaction's xid).
 
     `about` and `also` are as in `schemas.change.Change`; `digest` is the accepted envelope's, None
-    where nothing was signed (a suspension).
+    where nothing was signed (a suspension). `what` and `subject`, which is `about` where not
+    given, are those of the leaf that the log gains (`schemas.leaf`).
     """
-    return await store.insert_change(tx, unit_of(prefix), (op, about, also, version, digest))
+    row = (op, about, also, version, digest, what, subject)
+    return await store.insert_change(tx, unit_of(prefix), row)
 
 
 async def record_many(tx: WriteTx, prefix: Prefix, entries: Iterable[Entry]) -> None:
     """Tell of many writes under one prefix, in order, by COPY."""
-    rows = ((int(e.op), e.about, e.also, e.version, e.digest) for e in entries)
+    rows = (
+        (int(e.op), e.about, e.also, e.version, e.digest, e.what.value, e.subject) for e in entries
+    )
     await store.copy_changes(tx, unit_of(prefix), rows)

@@ -46,6 +46,7 @@ from schemas.errors import (
 )
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
+from schemas.leaf import What
 from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, attest, parse_assertion
 from schemas.source import State
 
@@ -288,6 +289,8 @@ async def _tell(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:
             one.assertion.version,
             also=one.assertion.far.text,
             digest=one.digest,
+            what=What.LINK,
+            subject=f"{one.link_key}/{one.assertion.side}",
         )
         for _, one in sorted(outcomes.items())
         if isinstance(one, Stated) and one.changed

@@ -41,6 +41,7 @@ from schemas.errors import (
 )
 from schemas.identifier import Prefix
 from schemas.keys import KeyId, b64encode
+from schemas.leaf import SALT_BYTES, What
 
 __all__ = [
     "ROOT",
@@ -191,8 +192,9 @@ async def allocate(
     )
     delegations.check_follows(above, envelope, delegation)
     # 4
+    salt = secrets.token_bytes(SALT_BYTES)
     if not await store.insert_prefix(
-        tx, prefix, parent, wanted.organisation, delegation=envelope.token
+        tx, prefix, parent, wanted.organisation, delegation=envelope.token, salt=salt
     ):
         raise _taken(prefix)
     api_key = await accounts.create_key(tx, prefix, now, label="first key")
@@ -333,7 +335,8 @@ async def _switch(tx: WriteTx, caller: Caller, prefix: Prefix, status: str) -> H
 
 
 async def _record(tx: WriteTx, prefix: Prefix, sequence: int, envelope: str | None) -> None:
-    await changes.record(tx, Op.PREFIX, prefix, str(prefix), sequence, digest=envelope)
+    what = What.STATUS if envelope is None else What.DELEGATION
+    await changes.record(tx, Op.PREFIX, prefix, str(prefix), sequence, digest=envelope, what=what)
 
 
 def _kids(delegation: Delegation) -> frozenset[KeyId]:

@@ -31,6 +31,7 @@ from .delegation import (
 from .envelope import Envelope, check
 from .errors import VerifyError
 from .identifier import Prefix
+from .policy import LogPolicy
 
 MAX_CHAIN = 8
 
@@ -85,12 +86,14 @@ class Chain:
 class Trust:
     """What a verifier holds: root versions, and delegations it already knows.
 
-    JSON form (trust.json): {"v": 1, "roots": [root envelope, …], "delegations": [envelope, …]}.
-    The roots are the anchor; the delegations are a convenience and are validated like any other.
+    JSON form (trust.json): {"v": 1, "roots": [root envelope, …], "delegations": [envelope, …]}
+    and the members of `schemas.policy`, absent where no log is kept. The roots are the anchor; the
+    delegations are a convenience and are validated like any other.
     """
 
     root: Chain
     delegations: Mapping[Prefix, str] = field(default_factory=dict)
+    policy: LogPolicy | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> Trust:
@@ -104,7 +107,8 @@ class Trust:
             or not isinstance(delegations, list)
         ):
             raise VerifyError("E_FORMAT", "not a trust bundle: v, roots or delegations is amiss")
-        return cls(Chain((anchor(roots),)), index(delegations))
+        policy = LogPolicy.parse(document)
+        return cls(Chain((anchor(roots),)), index(delegations), policy)
 
     def chain(self, prefix: Prefix, offered: Mapping[Prefix, str] | None = None) -> Chain:
         """Build and validate the chain of a prefix from offered and known delegations.
@@ -224,6 +228,9 @@ def _check_threshold(delegation: Delegation, use: str) -> None:
         )
 
 
-def trust_document(roots: Sequence[str], delegations: Iterable[str]) -> JsonObject:
+def trust_document(
+    roots: Sequence[str], delegations: Iterable[str], policy: LogPolicy | None = None
+) -> JsonObject:
     """Build the JSON form of a trust bundle."""
-    return {"v": 1, "roots": list(roots), "delegations": list(delegations)}
+    members: JsonObject = {"v": 1, "roots": list(roots), "delegations": list(delegations)}
+    return members if policy is None else {**members, **policy.members()}

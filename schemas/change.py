@@ -18,6 +18,7 @@ _POSITION = re.compile(r"[0-9]{1,18}")  # fits 64 bits
 class Op(enum.IntEnum):
     """What a change did, and so what a resolver must forget."""
 
+    LOGGED = 0  # nothing a resolver keeps: a statement for the transparency log alone
     RECORD = 1  # one identifier and whatever inherits from it
     LINK = 2  # one identifier at either end of a link
     RULE = 3  # a class with a suffix rule: anything under its prefix may resolve otherwise

@@ -13,8 +13,9 @@ nobody else can list what a prefix holds.
 
     tierlink-epoch/v1
     <epoch>             1, 2, 3, …
-    <size>              leaves of this log that the map covers
-    <b64u map root>
+    <size>              leaves of this log that the maps cover
+    <b64u root of the map of identifiers>
+    <b64u root of the map of prefixes>
 
 The subject is the identifier of a record, `link key/side` of an assertion, the prefix of a
 delegation, the kid of a revocation. The salt belongs to the prefix.
@@ -85,23 +86,26 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The root of the verifiable map over the first `size` leaves of the log."""
+    """The roots of both verifiable maps over the first `size` leaves of the log."""
 
     number: int
     size: int
-    root: bytes
+    identifiers: bytes
+    prefixes: bytes
 
     @property
     def entry(self) -> bytes:
         """The bytes that are hashed into the log."""
-        lines = (EPOCH_HEAD, self.number, self.size, b64encode(self.root))
+        roots = (b64encode(self.identifiers), b64encode(self.prefixes))
+        lines = (EPOCH_HEAD, self.number, self.size, *roots)
         return "".join(f"{line}\n" for line in lines).encode()
 
     @classmethod
     def parse(cls, entry: bytes) -> Self:
         """Read an epoch leaf; raise VerifyError E_FORMAT."""
-        number, size, root = _lines(entry, EPOCH_HEAD, 3)
-        return cls(_number(number), _number(size), b64decode(_hash(root)))
+        number, size, identifiers, prefixes = _lines(entry, EPOCH_HEAD, 4)
+        roots = (b64decode(_hash(identifiers)), b64decode(_hash(prefixes)))
+        return cls(_number(number), _number(size), *roots)
 
 
 def _lines(entry: bytes, head: str, count: int) -> list[str]:

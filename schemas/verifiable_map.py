@@ -1,4 +1,4 @@
-"""The verifiable map: which version of every identifier is the latest, and which do not exist.
+r"""The verifiable map: which version of every identifier is the latest, and which do not exist.
 
 A sparse Merkle tree over 256-bit keys, most significant bit first. An empty subtree is 32 zero
 bytes, a subtree of one entry is that entry's leaf hash whatever its depth, so a path is about
@@ -8,7 +8,18 @@ log2(n) long:
 
 For one root and one key the path down and where it ends are unique: in the key's own leaf
 (present, with this value), in an empty slot, or in another key's leaf that shares the path
-(absent either way). The value is the version as eight bytes and the digest of the envelope.
+(absent either way).
+
+There are two maps, both functions of the log's leaves alone (`schemas.leaf`):
+
+    identifiers   key    the commitment of a record or link leaf, raw: SHA-256(salt ‖ subject)
+                  value  version (8 bytes) ‖ digest of the envelope
+    prefixes      key    SHA-256("tierlink-prefix\\n" ‖ prefix)
+                  value  index of the leaf (8 bytes) ‖ SHA-256(commitment ‖ digest), raw both: of
+                         the newest delegation or status leaf of the prefix
+
+The prefix's value binds its salt, through the commitment: nobody can prove an identifier absent
+under a salt of his own choosing. The index says when the delegation was accepted.
 """
 
 from __future__ import annotations
@@ -33,6 +44,16 @@ def map_key(salt: bytes, identifier: bytes) -> bytes:
 def map_value(version: int, digest: bytes) -> bytes:
     """Return the value of an identifier: its latest version and the digest of its envelope."""
     return version.to_bytes(8, "big") + digest
+
+
+def prefix_key(prefix: str) -> bytes:
+    """Return the key of a prefix in the map of prefixes."""
+    return hashlib.sha256(b"tierlink-prefix\n" + prefix.encode()).digest()
+
+
+def prefix_value(index: int, commitment: bytes, digest: bytes) -> bytes:
+    """Return the value of a prefix: where its newest leaf is, and what that says (raw hashes)."""
+    return index.to_bytes(8, "big") + hashlib.sha256(commitment + digest).digest()
 
 
 def map_leaf(key: bytes, value: bytes) -> bytes:

@@ -44,6 +44,7 @@ class Stock:
                     "status": "active",
                     "sequence": 1,
                     "delegation": token,
+                    "salt": bytes(32),
                 }
                 await tx.connection.execute(insert(prefixes).values(values))
         return cls(store)

@@ -12,19 +12,16 @@ from sqlalchemy import insert
 from registry.store.engine import WriteTx
 from registry.store.tables import changes
 
-Row = tuple[int, str, str, int, str | None]  # in the order of the last five columns
+# In the order of the last seven columns.
+Row = tuple[int, str, str, int, str | None, str, str | None]
 
-_COLUMNS = ("unit", "op", "about", "also", "version", "digest")
+_COLUMNS = ("unit", "op", "about", "also", "version", "digest", "what", "subject")
 
 
 async def insert_change(tx: WriteTx, unit: int, row: Row) -> int:
     """Insert one row; return its xid, the position of the change."""
-    op, about, also, version, digest = row
-    statement = (
-        insert(changes)
-        .values(unit=unit, op=op, about=about, also=also, version=version, digest=digest)
-        .returning(changes.c.xid)
-    )
+    values = dict(zip(_COLUMNS, (unit, *row), strict=True))
+    statement = insert(changes).values(values).returning(changes.c.xid)
     return int((await tx.connection.execute(statement)).scalar_one())
 
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row as SqlRow, Select, exists, insert, literal, null, select, update
+from sqlalchemy import (
+    LargeBinary,
+    Row as SqlRow,
+    Select,
+    exists,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from registry.store.engine import ReadTx, WriteTx
@@ -121,6 +131,7 @@ async def insert_prefix(
     organisation: Organisation,
     *,
     delegation: str,
+    salt: bytes,
 ) -> bool:
     """Store a new prefix with its holder; False where it is taken (roll back then)."""
     holder = (
@@ -136,8 +147,9 @@ async def insert_prefix(
         literal(ACTIVE),
         literal(1),
         literal(delegation),
+        literal(salt, LargeBinary),
     )
-    names = ["prefix", "parent", "organisation_id", "status", "sequence", "delegation"]
+    names = ["prefix", "parent", "organisation_id", "status", "sequence", "delegation", "salt"]
     statement = (
         upsert(prefixes)
         .from_select(names, values)

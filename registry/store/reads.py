@@ -286,7 +286,7 @@ WITH{_MOMENT}
 SELECT m.system, m.timeline, m.incarnation, m.xmin, c.xid, c.op, c.about, c.version, c.also
 FROM moment AS m LEFT JOIN LATERAL (
     SELECT c.xid, c.id, c.op, c.about, c.version, c.also FROM changes AS c
-    WHERE c.xid >= $1::xid8 AND c.xid < (SELECT k.xmin FROM moment AS k)
+    WHERE c.op > 0 AND c.xid >= $1::xid8 AND c.xid < (SELECT k.xmin FROM moment AS k)
     ORDER BY c.xid FETCH FIRST $2 ROWS WITH TIES
 ) AS c ON true
 ORDER BY c.xid, c.id

@@ -103,6 +103,8 @@ prefixes = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("delegation", Text, nullable=False),
     _now("created_at"),
+    # What stands in the log for a subject under this prefix is hashed with it. It never changes.
+    Column("salt", LargeBinary, nullable=False),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     Index(None, "parent", "prefix"),
 )
@@ -270,5 +272,124 @@ changes = Table(
     _text("also", server_default=""),
     Column("version", BigInteger, nullable=False),
     Column("digest", Text(collation="C")),  # of the envelope accepted; what the log appends
+    Column("what", Text(collation="C")),  # kind of leaf; null where the log is told of nothing
+    Column("subject", Text(collation="C")),  # of the leaf, where it is not `about`
     PrimaryKeyConstraint("xid", "id", "unit"),
+)
+
+# A delegation by which a parent takes a prefix back to new keys, waiting for its time.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    _text("prefix", primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delegation", Text, nullable=False),
+    Column("effective_at", BigInteger, nullable=False),
+    _now("created_at"),
+)
+
+# Batch statements that were accepted: one signature over the Merkle root of many records.
+batches = Table(
+    "batches",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("digest"),
+    Column("records", BigInteger, nullable=False),
+    Column("statement", Text, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("unit", "digest"),
+)
+
+# What a record hides behind a digest, and who may see it: "public", "partner", or a prefix.
+disclosures = Table(
+    "disclosures",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("identifier"),
+    Column("version", BigInteger, nullable=False),
+    _text("digest"),
+    Column("audience", ARRAY(Text(collation="C")), nullable=False),
+    Column("disclosure", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "identifier", "version", "digest"),
+)
+
+# The transparency log. One sequence for the whole node: it is not distributed, and need not be,
+# for a leaf is a few hundred bytes and old ones are never looked at again (ADR 12).
+
+log_entry = Table(
+    "log_entry",
+    metadata,
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+)
+
+# Where the statement of an envelope is in the log: at most one place for each.
+log_index = Table(
+    "log_index",
+    metadata,
+    _text("digest", primary_key=True),
+    Column("idx", BigInteger, nullable=False),
+)
+
+# The right-most tile of a level grows; a full one (width 256) never changes again.
+log_tile = Table(
+    "log_tile",
+    metadata,
+    Column("level", SmallInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("width", SmallInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("level", "n"),
+)
+
+# One row, whose lock is the sequencer's mutex: how far the log is, and up to which change.
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    _text("origin"),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("cursor_xid", Xid8, nullable=False),
+    Column("cursor_id", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),  # the newest committed one, 0 before the first
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+log_epoch = Table(
+    "log_epoch",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, nullable=False),  # of its leaf
+    Column("size", BigInteger, nullable=False),  # leaves that its maps cover
+    Column("identifiers", LargeBinary, nullable=False),
+    Column("prefixes", LargeBinary, nullable=False),
+)
+
+# Every checkpoint that was ever shown to anybody, with its cosignatures.
+log_checkpoint = Table(
+    "log_checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("epoch", BigInteger, nullable=False),  # whose leaf is the last one below size
+    Column("time", BigInteger, nullable=False),  # when the quorum had seen it, Unix seconds
+    Column("note", Text, nullable=False),
+    Index(None, "epoch"),
+)
+
+# The verifiable maps (0 identifiers, 1 prefixes) by the first bits of a key. A bucket is never
+# updated: each epoch that changes it adds a row, so that any past epoch can still be proved.
+map_bucket = Table(
+    "map_bucket",
+    metadata,
+    Column("map", SmallInteger, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),  # how many
+    Column("root", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # key ‖ value of each, in key order
+    PrimaryKeyConstraint("map", "bucket", "epoch"),
+    Index(None, "epoch"),
 )

@@ -9,7 +9,7 @@ from tests.parties import prefix, refusal
 DIGEST = b64encode(sha256(b"envelope"))
 SUBJECT = commitment(bytes(32), "88.100/A")
 LEAF = Leaf(What.RECORD, prefix("88.100"), SUBJECT, 7, DIGEST)
-EPOCH = Epoch(3, 70_001, sha256(b"root"))
+EPOCH = Epoch(3, 70_001, sha256(b"root"), sha256(b"other root"))
 
 
 @pytest.mark.parametrize("what", What)
@@ -20,7 +20,8 @@ def test_a_leaf_survives_its_bytes(what):
 
 
 def test_an_epoch_survives_its_bytes():
-    assert EPOCH.entry == f"tierlink-epoch/v1\n3\n70001\n{b64encode(EPOCH.root)}\n".encode()
+    roots = f"{b64encode(EPOCH.identifiers)}\n{b64encode(EPOCH.prefixes)}\n"
+    assert EPOCH.entry == f"tierlink-epoch/v1\n3\n70001\n{roots}".encode()
     assert Epoch.parse(EPOCH.entry) == EPOCH
 
 
@@ -70,7 +71,7 @@ def test_what_is_no_epoch(old, new):
 
 
 def test_an_epoch_root_has_one_spelling():
-    spelled = b64encode(EPOCH.root)
+    spelled = b64encode(EPOCH.identifiers)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     other = spelled[:-1] + alphabet[alphabet.index(spelled[-1]) | 1]
     entry = EPOCH.entry.decode().replace(spelled, other)
