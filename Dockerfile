@@ -26,7 +26,10 @@ COPY loadtests loadtests
 USER tierlink
 
 FROM python:3.13-slim AS node
-RUN useradd --system --uid 10001 tierlink
+# Volumes mounted over these folders take over their owner.
+RUN useradd --system --uid 10001 tierlink \
+ && install --directory --owner tierlink --mode 0700 /var/lib/tierlink \
+ && install --directory --owner tierlink --mode 0755 /var/lib/tierlink-public
 COPY --from=build /opt/tierlink /opt/tierlink
 ENV PATH=/opt/tierlink/bin:$PATH PYTHONUNBUFFERED=1
 USER tierlink

@@ -8,27 +8,34 @@ from starlette.middleware import Middleware
 from registry.api import (
     accounts,
     changes,
+    custody,
     docs,
     health,
     identifiers,
     links,
+    log,
     openapi,
     prefixes,
     problems,
+    proof,
     source,
     trust,
 )
 from registry.api.problems import Problems
 from registry.api.transaction import Deps, Transactions
+from registry.reader import Reader
 
 ROUTERS = (
     prefixes.router,
+    custody.router,
     accounts.router,
     identifiers.router,
     links.router,
     changes.router,
     source.router,
+    proof.router,
     trust.router,
+    log.router,
     health.router,
     docs.router,
 )
@@ -47,6 +54,7 @@ def create_app(deps: Deps) -> FastAPI:
         # Outermost first.
         middleware=[Middleware(Problems), Middleware(Transactions, deps=deps)],
     )
+    app.state.reader = Reader(deps.store)  # with what it keeps for proofs
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)

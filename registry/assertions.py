@@ -52,7 +52,7 @@ class Stated:
     envelope: str
     changed: bool = False  # by this offer
     stood: bool = False  # asserted before it
-    attest: str | None = None  # None where no side stands
+    link_state: str = ""  # what this and the other side make of the link
 
     @property
     def created(self) -> bool:

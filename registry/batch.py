@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain as chained
 
-from registry import changes, identifiers, prefixes, succession
+from registry import (
+    batch_statements,
+    changes,
+    disclosures,
+    identifiers,
+    prefixes,
+    succession,
+)
 from registry.accounts import Caller
 from registry.changes import Entry
 from registry.keyring import Keyring
@@ -34,8 +41,10 @@ from schemas import canonical
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
+from schemas.disclosure import Marked
 from schemas.envelope import Envelope
 from schemas.errors import BadInput, KeyNotHosted, TierlinkError, Unavailable, VerifyError
+from schemas.identifier import Identifier
 from schemas.keys import Signer
 from schemas.record import Record
 from schemas.rule import Rule
@@ -51,6 +60,7 @@ class _Speaker:
 
     chain: Chain
     signer: Signer | KeyNotHosted  # or why no draft can be signed
+    salt: Callable[[bytes], bytes]  # for what a draft hides
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class _Signed:
     record: Record
     envelope: Envelope
     stored: Standing
+    marked: tuple[Marked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +135,10 @@ class RecordBatch:
         async with self._store.read() as tx:
             chain = await prefixes.chain(tx, prefix)
             try:
-                return _Speaker(chain, await self._keyring.signer(tx, prefix, RECORD_USE))
+                signer: Signer | KeyNotHosted = await self._keyring.signer(tx, prefix, RECORD_USE)
             except KeyNotHosted as err:
-                return _Speaker(chain, err)
+                signer = err
+            return _Speaker(chain, signer, self._keyring.salt)
 
 
 def _read_lines(
@@ -140,24 +152,23 @@ def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item
     try:
         if line.error is not None:
             raise line.error
-        offer = _read_offer(line.raw, now)
+        offer = _read_offer(line.raw, now, speaker.salt)
         about = offer.record.identifier.text
         caller.must_hold(offer.record.identifier.prefix)
         envelope = _sealed(offer, speaker, now)
     except TierlinkError as err:
         return _Item(line.number, err, about)
-    return _Item(
-        line.number, _Signed(offer.record, envelope, standing(offer.record, envelope)), about
-    )
+    stored = standing(offer.record, envelope)
+    return _Item(line.number, _Signed(offer.record, envelope, stored, offer.marked), about)
 
 
-def _read_offer(raw: bytes, now: int) -> Offer:
+def _read_offer(raw: bytes, now: int, salt: Callable[[bytes], bytes]) -> Offer:
     try:
         body = canonical.decode_object(raw)
     except VerifyError as err:
         blame_identifier(raw)
         raise BadInput(f"the line: {err.detail}", value=err.value, fix=err.fix) from err
-    return read_offer(body, now)
+    return read_offer(body, now, salt)
 
 
 def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:
@@ -180,6 +191,7 @@ class _Pending:
     past: list[Standing] = field(default_factory=list)  # replaced before they were stored
     rules: dict[str, Rule | None] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    marked: list[tuple[Identifier, int, tuple[Marked, ...]]] = field(default_factory=list)
 
 
 class _Writing:
@@ -191,6 +203,7 @@ class _Writing:
         self._unit = unit_of(caller.prefix)
         self._stands: dict[str, Standing] = {}  # as the lines so far have made it
         self._kin: dict[str, Kin] = {}
+        self._accepted: list[Envelope] = []  # of batch statements
         self._pending = _Pending()
 
     async def results(self, items: Sequence[_Item]) -> list[Result]:
@@ -208,6 +221,7 @@ class _Writing:
                 outcome = err
             results.append(item.result(outcome))
         await self._store()
+        await batch_statements.admit(self._tx, self._prefix, self._accepted)
         return results
 
     async def _look(self, items: Sequence[_Item]) -> None:
@@ -252,15 +266,19 @@ class _Writing:
                 return {"status": 200, "version": stored.version}
             self._replace(current, stored)
         self._note(current, record, stored)
-        self._stand(stored)
+        if signed.marked:
+            self._pending.marked.append((record.identifier, record.version, signed.marked))
+        self._stand(stored, signed.envelope)
         return {"status": 201 if step is Step.FIRST else 200, "version": stored.version}
 
     async def _reshape(self, current: Standing, signed: _Signed) -> None:
         """Write one update that changes the family, at once."""
         await self._store()
         async with bulk.savepoint(self._tx):
-            done = await identifiers.put_next(self._tx, current, signed.record, signed.envelope)
-        self._stand(done.standing)
+            done = await identifiers.put_next(
+                self._tx, current, signed.record, signed.envelope, signed.marked
+            )
+        self._stand(done.standing, signed.envelope)
 
     def _replace(self, current: Standing, stored: Standing) -> None:
         pending, text = self._pending, stored.identifier
@@ -281,8 +299,10 @@ class _Writing:
         entry = Entry(op, stored.identifier, stored.version, digest=stored.digest)
         self._pending.entries.append(entry)
 
-    def _stand(self, stored: Standing) -> None:
+    def _stand(self, stored: Standing, envelope: Envelope) -> None:
         text = stored.identifier
+        if envelope.statement is not None:
+            self._accepted.append(envelope)
         self._stands[text] = stored
         self._kin[text] = Kin(text, stored.kind, stored.status, stored.parent)
 
@@ -302,5 +322,6 @@ class _Writing:
             await rules.put(tx, unit, put)
         if drop:
             await rules.drop(tx, unit, drop)
+        await disclosures.keep_many(tx, pending.marked)
         if pending.entries:
             await changes.record_many(tx, self._prefix, pending.entries)

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import BadInput
 
 KEK_BYTES = 32
+RECOVERY_SECONDS = 7 * 24 * 3600  # a holder who is away for a week comes back in time to object
+RECOVERY_MINIMUM = 24 * 3600  # in production
 PREFIX = "TIERLINK_"
 
 _SECRETS = ("database_url", "keyring_key")
@@ -51,6 +53,44 @@ class Settings(BaseSettings):
         "without it the embedded profile makes one in its data folder",
     )
     keyring_key_file: Path | None = Field(None, description="a file that holds the keyring key")
+    recovery_seconds: int = Field(
+        RECOVERY_SECONDS,
+        ge=1,
+        le=365 * 24 * 3600,
+        description="how long a recovery waits for its holder's objection; "
+        "a day at least in the production profile",
+    )
+    root_file: Path | None = Field(
+        None,
+        description="the root versions, one a line, of a root whose keys are kept elsewhere; "
+        "without it the registry makes a root key and hosts it",
+    )
+    root_key_file: Path | None = Field(
+        None, description="a key file that this root lets delegate; read once, at the founding"
+    )
+
+    log_origin: str | None = Field(
+        None,
+        pattern=r"^[!-*,-~]+$",
+        max_length=255,
+        description="name of the transparency log, such as registry.example/log; it is given once, "
+        "at the founding, and made up where it is not",
+    )
+    log_epoch_seconds: float = Field(
+        1.0, ge=0.05, le=3600, description="seconds between two checkpoints of the log"
+    )
+    log_witnesses: str = Field(
+        "", description="who cosigns the checkpoints: `<url> <vkey>` of each, or `<url> @<file>`"
+    )
+    log_quorum: int | None = Field(
+        None, ge=0, le=64, description="how many of them must; more than half where not given"
+    )
+    log_max_age: int | None = Field(
+        None, ge=2, description="seconds after which a checkpoint proves nothing current any more"
+    )
+    log_vkey_file: Path | None = Field(
+        None, description="a file to write the log's own verification key into, for witnesses"
+    )
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -97,6 +137,11 @@ class Settings(BaseSettings):
                         f"{PREFIX}{name.upper()} or {PREFIX}{name.upper()}_FILE is needed "
                         "in the production profile"
                     )
+            if self.recovery_seconds < RECOVERY_MINIMUM:
+                raise ValueError(
+                    f"{PREFIX}RECOVERY_SECONDS is {RECOVERY_MINIMUM} at least "
+                    "in the production profile"
+                )
         return self
 
     @property

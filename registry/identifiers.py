@@ -8,7 +8,8 @@ A write, in these steps:
        again changes nothing (`succession`)
     4. the parent is registered under the same prefix, not retired, of a broader kind, and neither
        a descendant nor too deep; whoever has children is not retired
-    5. the suffix rule is kept in step, and the change told of
+    5. the suffix rule is kept in step, and the change told of; of a batched record the statement
+       is kept and told of too, unless it was with another (`batch_statements`)
 
 A first version is written before its parent is looked at: the writing takes the family lock, and
 what is read after that stands. Whoever is overtaken between reading and writing is told what
@@ -20,9 +21,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry import changes, prefixes, succession
+from registry import batch_statements, changes, disclosures, prefixes, succession
 from registry.accounts import Caller
-from registry.delegations import SKEW_SECONDS
 from registry.keyring import Keyring
 from registry.store import identifiers as store, rules
 from registry.store.engine import ReadTx, WriteTx
@@ -33,12 +33,15 @@ from registry.succession import Offer, Step, decide, decide_next, standing
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
+from schemas.disclosure import Marked
 from schemas.envelope import RECORD as RECORD_TYPE, Envelope, parse
 from schemas.errors import BadRecord, VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import B64, Signer
 from schemas.record import MAX_ANCESTORS, RETIRED, Record, parse_record
 from schemas.rule import Rule
+from schemas.signed import check_speaks
+from schemas.successor import SKEW_SECONDS
 
 __all__ = [
     "Entry",
@@ -92,6 +95,8 @@ async def register(
         succession.check_parent(record, await store.lineage(tx, unit, [first.parent]))
     # 5
     await _settle(tx, record, first, before=None)
+    await disclosures.keep(tx, record.identifier, 1, offer.marked)
+    await batch_statements.admit(tx, record.identifier.prefix, [envelope])
     return Registered(first, created=True)
 
 
@@ -120,7 +125,7 @@ async def update(
     if successor is None:
         return Registered(current)
     envelope = await _signed(tx, keyring, chain, successor)
-    return await put_next(tx, current, successor, envelope)
+    return await put_next(tx, current, successor, envelope, offer.marked)
 
 
 async def retire(
@@ -194,6 +199,7 @@ def check_envelope(chain: Chain, record: Record, envelope: Envelope, now: int) -
             fix="set the clock of whoever signs",
         )
     prefix = record.identifier.prefix
+    check_speaks(envelope, prefix, max(record.issued_at, now))
     chain.check_speaker(envelope, prefix, record.issued_at, record.kind)
 
 
@@ -240,13 +246,22 @@ async def _follow(
         return Registered(current)
     if match is not None:
         succession.check_match(current, match)
-    return await put_next(tx, current, record, envelope)
+    done = await put_next(tx, current, record, envelope, offer.marked)
+    await batch_statements.admit(tx, record.identifier.prefix, [envelope])
+    return done
 
 
 async def put_next(
-    tx: WriteTx, current: Standing, record: Record, envelope: Envelope
+    tx: WriteTx,
+    current: Standing,
+    record: Record,
+    envelope: Envelope,
+    marked: Sequence[Marked] = (),
 ) -> Registered:
-    """Take steps 3 to 5 for the version that follows `current`."""
+    """Take steps 3 to 5 for the version that follows `current`, which hides what is `marked`.
+
+    Its batch statement is left to the caller, to be admitted last.
+    """
     successor, unit = standing(record, envelope), unit_of(record.identifier.prefix)
     if succession.reshapes(current, successor):
         await store.lock_family(tx, unit, reshape=True)
@@ -262,6 +277,7 @@ async def put_next(
         await _check_move(tx, unit, record)
     # 5
     await _settle(tx, record, successor, before=succession.rule_of(current))
+    await disclosures.keep(tx, record.identifier, record.version, marked)
     return Registered(successor)
 
 

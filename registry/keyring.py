@@ -12,19 +12,14 @@ that is copied to another holder does not open.
 
 from __future__ import annotations
 
+import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 
 from registry.store import keys as store
 from registry.store.engine import ReadTx, WriteTx
@@ -39,6 +34,7 @@ _KEK_ID = 4
 _SALT = 16
 _HEAD = len(_FORMAT) + _KEK_ID + _SALT
 _INFO = b"tierlink keyring v1"
+_SALTS = b"tierlink disclosure salts v1"
 
 
 class Keyring:
@@ -78,11 +74,16 @@ class Keyring:
     ) -> PublicKey:
         """Make a key for a prefix and keep it; return its public half."""
         private = PrivateKey.generate(alg)
-        public = private.public
-        raw = private.handle.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        sealed = self.seal(raw, _owner(prefix, public.kid))
-        await store.insert_hosted(tx, prefix, public.kid, sorted(uses), sealed)
-        return public
+        await self.adopt(tx, prefix, private, uses)
+        return private.public
+
+    async def adopt(
+        self, tx: WriteTx, prefix: Prefix, private: PrivateKey, uses: Iterable[str]
+    ) -> None:
+        """Keep a key that was made elsewhere."""
+        kid = private.public.kid
+        sealed = self.seal(private.pkcs8(), _owner(prefix, kid))
+        await store.insert_hosted(tx, prefix, kid, sorted(uses), sealed)
 
     async def signer(self, tx: ReadTx, prefix: Prefix, use: str) -> Signer:
         """Return who signs for a prefix; raise KeyNotHosted where only its holder can."""
@@ -93,8 +94,27 @@ class Keyring:
                 value=str(prefix),
                 fix="sign with the holder's own key and send the envelope",
             )
-        raw = self.open(found.sealed, _owner(prefix, found.kid))
-        return PrivateKey.from_handle(load_der_private_key(raw, password=None))
+        return self._opened(prefix, found)
+
+    async def signers(
+        self, tx: ReadTx, prefix: Prefix, kids: Collection[str]
+    ) -> tuple[PrivateKey, ...]:
+        """Return those of some keys of a prefix that are hosted here, by kid."""
+        return tuple(self._opened(prefix, item) for item in await store.find_kids(tx, prefix, kids))
+
+    async def check(self, tx: ReadTx) -> None:
+        """Open some hosted key; raise TierlinkError where it was sealed under another KEK."""
+        found = await store.find_any(tx)
+        if found is not None:
+            self._opened(*found)
+
+    def _opened(self, prefix: Prefix, found: store.SealedKey) -> PrivateKey:
+        return PrivateKey.from_pkcs8(self.open(found.sealed, _owner(prefix, found.kid)))
+
+    def salt(self, content: bytes) -> bytes:
+        """Return 16 bytes for a content: the same for the same, and nobody else can tell them."""
+        key = HKDF(SHA256(), length=KEK_BYTES, salt=None, info=_SALTS).derive(self._kek)
+        return hmac.digest(key, content, "sha256")[:_SALT]
 
     def _derive(self, salt: bytes) -> tuple[bytes, bytes]:
         both = HKDF(SHA256(), length=KEK_BYTES + 12, salt=salt, info=_INFO).derive(self._kek)

@@ -110,6 +110,6 @@ def _result(item: _Item, outcomes: Iterator[Stated | TierlinkError]) -> Result:
         "status": 201 if outcome.created else 200,
         "version": outcome.assertion.version,
         "state": outcome.assertion.state,
-        "attest": outcome.attest,
+        "link_state": outcome.link_state,
     }
     return Result(item.number, members, item.about)

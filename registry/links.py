@@ -1,7 +1,7 @@
 """Links: what each end states, under its own prefix and signature.
 
-Either end may speak first, and neither countersigns: a link is mutual when both stand. To state
-something, in these steps:
+Either end may speak first, and neither countersigns: a link is mutual when both stand, and what one
+end takes back is shown beside what the other still says. To state something, in these steps:
 
     1. the caller holds the prefix of the end that speaks
     2. that prefix stands, and its chain of delegations is valid now
@@ -9,7 +9,8 @@ something, in these steps:
        nothing is asked of the far end
     4. a client's envelope verifies under the chain; what the hosted key signs for drafts would
     5. the version it becomes (`assertions`), if it changes anything
-    6. that is stored, the edge at either end kept in step, and the change told of
+    6. that is stored, the edge at either end kept in step, and the change told of; so is the
+       statement of a batched assertion, unless it was with another (`batch_statements`)
 
 Of one caller's many statements each is refused for itself. Reading takes no lock: what is written
 names the digest that it replaces, and who was overtaken decides anew.
@@ -22,11 +23,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-from registry import assertions, changes, prefixes, reader
+from registry import assertions, batch_statements, changes, prefixes, reader
 from registry.accounts import Caller
 from registry.assertions import Offer, Stated, Voice
 from registry.changes import Entry
-from registry.delegations import SKEW_SECONDS
 from registry.keyring import Keyring
 from registry.store import links as store
 from registry.store.engine import ReadTx, WriteTx
@@ -47,8 +47,10 @@ from schemas.errors import (
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
 from schemas.leaf import What
-from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, attest, parse_assertion
+from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, link_state, parse_assertion, stands
+from schemas.signed import check_speaks
 from schemas.source import State
+from schemas.successor import SKEW_SECONDS
 
 ATTEMPTS = 3  # of a statement that others overtake
 START = ("",) * 5  # the place before the first link of a list
@@ -61,7 +63,7 @@ _Outcomes: TypeAlias = "dict[int, Stated | TierlinkError]"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One link of a list, with the assertions that stand."""
+    """One link of a list, with the newest statement of each end that spoke."""
 
     link: Link
     link_key: str
@@ -141,6 +143,7 @@ def check(speaker: Speaker, offer: Offer) -> None:
             value=issued_at,
             fix="set the clock of whoever signs",
         )
+    check_speaks(offer.envelope, speaker.prefix, max(issued_at, speaker.voice.now))
     speaker.chain.check_speaker(offer.envelope, speaker.prefix, issued_at)
 
 
@@ -157,6 +160,8 @@ async def store_many(
     for turn in _turns(offers, outcomes):
         outcomes |= await _settle(tx, speaker, {index: offers[index] for index in turn})
     await _tell(tx, speaker, outcomes)
+    changed = [i for i, one in outcomes.items() if isinstance(one, Stated) and one.changed]
+    await batch_statements.admit(tx, speaker.prefix, [offers[i].envelope for i in changed])
     await _judge(tx, outcomes)
     return [outcomes[index] for index in range(len(offers))]
 
@@ -313,10 +318,10 @@ async def _judge(tx: WriteTx, outcomes: _Outcomes) -> None:
     )
     async for index, one in _paced(list(stated.items())):
         other = others.get((one.link_key, OTHER[one.assertion.side]))
-        sides = [one.assertion] if one.stands else []
-        if other is not None and other.state == ASSERTED:
-            sides.append(parse_assertion(other.envelope)[1])
-        outcomes[index] = replace(one, attest=attest(sides) if sides else None)
+        said = [one.assertion]
+        if other is not None:
+            said.append(parse_assertion(other.envelope)[1])
+        outcomes[index] = replace(one, link_state=link_state(said))
 
 
 async def listing(
@@ -330,28 +335,25 @@ async def listing(
 ) -> Page:
     """Return a page of the links of one end, in key order; raise PrefixSuspended.
 
-    An assertion of a suspended prefix is left out, and a link that has no other.
+    What a suspended prefix says is left out, and a link that nobody else stands behind.
     """
     found = await store.page(tx, near, direction=direction, kind=kind, after=after, limit=limit + 1)
     page = [(_link(near, listed), listed) for listed in found[:limit]]
     sides = [
-        (link.end(side).prefix, listed.link_key, side)
-        for link, listed in page
-        for side, bit in BIT.items()
-        if listed.sides & bit
+        (link.end(side).prefix, listed.link_key, side) for link, listed in page for side in BIT
     ]
-    standing = await store.newest(tx, sides)
+    newest = await store.newest(tx, sides)
     silent = await _suspended(tx, {near.prefix, *(prefix for prefix, _, _ in sides)})
     if near.prefix in silent:
         raise PrefixSuspended(f"the prefix {near.prefix} is suspended", value=str(near.prefix))
     heard = {
-        (link_key, side): standing[link_key, side]
+        (link_key, side): newest[link_key, side]
         for prefix, link_key, side in sides
-        if prefix not in silent and standing[link_key, side].state == ASSERTED
+        if prefix not in silent and (link_key, side) in newest
     }
     shown = [_shown(link, listed.link_key, heard) for link, listed in page]
     return Page(
-        tuple(item for item in shown if item.assertions),
+        tuple(item for item in shown if stands(item.assertions)),
         found[limit - 1].place if len(found) > limit else None,
     )
 

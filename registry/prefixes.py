@@ -9,39 +9,37 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from registry import accounts, changes, delegations
+from registry import accounts, changes, custody, delegations
 from registry.accounts import Caller, NewKey
-from registry.delegations import HOSTED_USES, SKEW_SECONDS, OfferedKey
+from registry.custody import Offer
 from registry.keyring import Keyring
-from registry.store import keys as key_store, prefixes as store
+from registry.store import (
+    keys as key_store,
+    log as log_store,
+    prefixes as store,
+    roots as root_store,
+)
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.prefixes import ACTIVE, SUSPENDED, Link, Organisation, Row
-from schemas.chain import Chain, anchor, extend
+from schemas.chain import Chain, extend
 from schemas.change import Op
-from schemas.delegation import (
-    DELEGATE_USE,
-    POSSESSION_SECONDS,
-    DelegatedKey,
-    Delegation,
-    parse_delegation,
-    within,
-)
-from schemas.envelope import Envelope
+from schemas.delegation import POSSESSION_SECONDS, Delegation, parse_delegation, parse_root
+from schemas.envelope import digest
 from schemas.errors import (
-    BadInput,
     Conflict,
     Forbidden,
     PrefixNotFound,
     PrefixSuspended,
     Unavailable,
+    VerifyError,
 )
 from schemas.identifier import Prefix
-from schemas.keys import KeyId, b64encode
-from schemas.leaf import SALT_BYTES, What
+from schemas.keys import B64, b64encode
+from schemas.leaf import SALT_BYTES, What, status_digest
 
 __all__ = [
     "ROOT",
@@ -52,11 +50,11 @@ __all__ = [
     "allocate",
     "chain",
     "challenge",
-    "delegate",
     "delegated",
     "listing",
     "resume",
     "root",
+    "roots",
     "show",
     "suspend",
 ]
@@ -81,8 +79,7 @@ class Wanted:
 
     prefix: Prefix
     organisation: Organisation
-    keys: tuple[OfferedKey, ...] = ()
-    delegation: str | None = None
+    offer: Offer = field(default_factory=Offer)
     node: str = ""
 
 
@@ -104,21 +101,42 @@ async def chain(tx: ReadTx, prefix: Prefix) -> Chain:
     links = await store.lineage(tx, prefix)
     if not links or links[-1].prefix != prefix:
         raise PrefixNotFound(f"nobody was allocated {prefix}", value=str(prefix))
-    return _standing(links)
+    return await _placed(tx, _standing(links))
+
+
+async def _placed(tx: ReadTx, found: Chain) -> Chain:
+    """Tell a chain where the log has its delegations, if one is by a key that was revoked later.
+
+    What a key signed before it was revoked stands, and only the log's order can say so.
+    """
+    try:
+        found.check_delegations()
+    except VerifyError:
+        pass
+    else:
+        return found
+    digests = {
+        item.envelope.digest: item.subject for item in found.standing if item.envelope is not None
+    }
+    places = await log_store.find_index(await tx.driver(), list(digests))
+    return found.logged({digests[B64(token)]: place for token, place in places.items()})
 
 
 def _standing(links: Sequence[Link]) -> Chain:
     for link in links:
         if link.status != ACTIVE:
             raise PrefixSuspended(f"the prefix {link.prefix} is suspended", value=str(link.prefix))
-    return _validated(tuple(link.delegation for link in links))
+    return _validated(tuple(token for link in links for token in link.tokens))
 
 
 @lru_cache(maxsize=CHAINS)
 def _validated(tokens: tuple[str, ...]) -> Chain:
-    """Validate a chain link by link; what lies above is validated, and remembered, once."""
+    """Validate a chain link by link; what lies above is validated, and remembered, once.
+
+    The root was checked against the versions before it when it was accepted here.
+    """
     if len(tokens) == 1:
-        return Chain((anchor(tokens),))
+        return Chain((parse_root(tokens[0])[1],))
     above = _validated(tokens[:-1])
     envelope, delegation = parse_delegation(tokens[-1])
     extend(above, envelope, delegation)
@@ -143,18 +161,26 @@ async def listing(
 
 
 async def root(tx: ReadTx) -> str:
-    """Return the root envelope; raise Unavailable where the database was never founded."""
+    """Return the newest root envelope; raise Unavailable where the database was never founded."""
     row = await store.find(tx, ROOT)
     if row is None:
-        raise Unavailable("this registry is not founded yet", fix="tierlink up")
+        raise _unfounded()
     return row.delegation
 
 
+async def roots(tx: ReadTx) -> Sequence[str]:
+    """Return every root version, the first one first; raise Unavailable where there is none."""
+    found = await root_store.versions(tx)
+    if not found:
+        raise _unfounded()
+    return found
+
+
 async def delegated(tx: ReadTx) -> AsyncIterator[Sequence[str]]:
-    """Give every delegation envelope, in byte order of the prefixes, a page at a time."""
+    """Give every delegation envelope behind those it rests on, a page of prefixes at a time."""
     after = str(ROOT)  # it sorts before every digit
     while page := await store.delegations(tx, after, PAGE):
-        yield [envelope for _, envelope in page]
+        yield [envelope for _, run in page for envelope in run]
         after = page[-1][0]
 
 
@@ -181,16 +207,14 @@ async def allocate(
     above = await _free(tx, parent, prefix)
     above.check_time(now)
     # 2
-    keys = await _keys(
-        tx, keyring, prefix, wanted.keys, None, hosted=wanted.delegation is None, now=now
-    )
+    offer = wanted.offer
+    keys = await custody.gather(tx, keyring, prefix, offer, None, now=now)
     # 3
     organisation = {k: v for k, v in asdict(wanted.organisation).items() if v is not None}
     ours = delegations.first(prefix, parent, keys, now, organisation=organisation, node=wanted.node)
-    envelope, delegation = await _signed(
-        tx, keyring, ours, wanted.delegation, keys=keys, known=frozenset(), now=now
-    )
+    envelope, delegation = await custody.issued(tx, keyring, ours, offer, None, now=now)
     delegations.check_follows(above, envelope, delegation)
+    delegations.check_revocations(None, delegation, 0)
     # 4
     salt = secrets.token_bytes(SALT_BYTES)
     if not await store.insert_prefix(
@@ -199,7 +223,7 @@ async def allocate(
         raise _taken(prefix)
     api_key = await accounts.create_key(tx, prefix, now, label="first key")
     await _record(tx, prefix, 1, envelope.digest)
-    row = Row(prefix, parent, wanted.organisation, ACTIVE, 1, envelope.token, not wanted.keys)
+    row = Row(prefix, parent, wanted.organisation, ACTIVE, 1, envelope.token, offer.hosted)
     return Holding(row, delegation), api_key
 
 
@@ -223,96 +247,7 @@ async def _free(tx: WriteTx, parent: Prefix, prefix: Prefix) -> Chain:
             value=str(prefix),
             code="prefix_taken",
         )
-    return _standing(links)
-
-
-async def delegate(
-    tx: WriteTx,
-    keyring: Keyring,
-    caller: Caller,
-    prefix: Prefix,
-    *,
-    offered: tuple[OfferedKey, ...],
-    given: str | None,
-    now: int,
-) -> Holding:
-    """Delegate a prefix anew, with other keys: the steps of `allocate`, from what stands now."""
-    # 1
-    caller.must_govern(prefix)
-    await store.lock(tx, prefix)
-    held = await show(tx, prefix)
-    if held.row.parent != caller.prefix:
-        raise Forbidden(
-            f"{prefix} is delegated by {held.row.parent}, not by {caller.prefix}",
-            value=str(prefix),
-            fix=f"use an API key of {held.row.parent}",
-        )
-    above = await chain(tx, caller.prefix)
-    above.check_time(now)
-    # 2
-    keys = await _keys(tx, keyring, prefix, offered, held.delegation, hosted=given is None, now=now)
-    # 3
-    ours = delegations.successor(held.delegation, held.row.delegation, keys, now)
-    known = _kids(held.delegation)
-    envelope, delegation = await _signed(tx, keyring, ours, given, keys=keys, known=known, now=now)
-    delegations.check_follows(above, envelope, delegation)
-    # 4
-    sequence = delegation.sequence
-    await store.replace_delegation(tx, prefix, sequence, envelope.token)
-    kept = {
-        item.key.kid: sorted(item.uses)
-        for item in delegation.keys
-        if within(now + SKEW_SECONDS, None, item.valid_until)
-    }
-    await key_store.retain_hosted(tx, prefix, kept)
-    await _record(tx, prefix, sequence, envelope.digest)
-    return await show(tx, prefix)
-
-
-async def _keys(
-    tx: WriteTx,
-    keyring: Keyring,
-    prefix: Prefix,
-    offered: Sequence[OfferedKey],
-    current: Delegation | None,
-    *,
-    hosted: bool,
-    now: int,
-) -> tuple[DelegatedKey, ...]:
-    """Return the keys of a holder: those offered, proved; without any, a hosted one, made now."""
-    if not offered and not hosted:
-        return ()
-    if not offered:
-        made = await keyring.create(tx, prefix, HOSTED_USES)
-        return (DelegatedKey(made, HOSTED_USES),)
-    known = _kids(current) if current else frozenset()
-    new = [item.key.key.kid for item in offered if item.key.key.kid not in known]
-    if len({item.key.key.kid for item in offered}) != len(offered):
-        raise BadInput("keys names one key twice")
-    nonces: frozenset[str] = frozenset()
-    if new:
-        since = _moment(now - POSSESSION_SECONDS)
-        nonces = await key_store.take_challenges(tx, prefix, new, since)
-    delegations.prove(offered, prefix, known=known, nonces=nonces, now=now)
-    return tuple(item.key for item in offered)
-
-
-async def _signed(
-    tx: WriteTx,
-    keyring: Keyring,
-    ours: Delegation,
-    given: str | None,
-    *,
-    keys: Sequence[DelegatedKey],
-    known: frozenset[KeyId],
-    now: int,
-) -> tuple[Envelope, Delegation]:
-    """Return the delegation that was given, checked, or sign ours with the parent's hosted key."""
-    if given is not None:
-        return delegations.check_given(given, ours, keys, known=known, now=now)
-    assert ours.parent is not None
-    signer = await keyring.signer(tx, ours.parent, DELEGATE_USE)
-    return parse_delegation(ours.sign(signer))
+    return await _placed(tx, _standing(links))
 
 
 async def suspend(tx: WriteTx, caller: Caller, prefix: Prefix) -> Holding:
@@ -328,19 +263,22 @@ async def resume(tx: WriteTx, caller: Caller, prefix: Prefix) -> Holding:
 async def _switch(tx: WriteTx, caller: Caller, prefix: Prefix, status: str) -> Holding:
     caller.must_govern(prefix)
     await chain(tx, caller.prefix)  # who is suspended resumes nobody
+    await store.lock(tx, prefix)
     held = await show(tx, prefix)
     if await store.set_status(tx, prefix, status):
-        await _record(tx, prefix, held.row.sequence, None)
+        said = status_digest(digest(held.row.delegation), suspended=status == SUSPENDED)
+        await _record(tx, prefix, held.row.sequence, said, What.STATUS)
     return replace(held, row=replace(held.row, status=status))
 
 
-async def _record(tx: WriteTx, prefix: Prefix, sequence: int, envelope: str | None) -> None:
-    what = What.STATUS if envelope is None else What.DELEGATION
-    await changes.record(tx, Op.PREFIX, prefix, str(prefix), sequence, digest=envelope, what=what)
+async def _record(
+    tx: WriteTx, prefix: Prefix, sequence: int, said: str, what: What = What.DELEGATION
+) -> None:
+    await changes.record(tx, Op.PREFIX, prefix, str(prefix), sequence, digest=said, what=what)
 
 
-def _kids(delegation: Delegation) -> frozenset[KeyId]:
-    return frozenset(item.key.kid for item in delegation.keys)
+def _unfounded() -> Unavailable:
+    return Unavailable("this registry is not founded yet", fix="tierlink up")
 
 
 def _taken(prefix: Prefix) -> Conflict:

@@ -8,25 +8,29 @@ snapshot's watermark:
 
 A row of `changes` bears the id of its transaction, and ids commit out of order: whoever reads on
 from the highest id seen loses what commits late. So a poll reads only below xmin and goes on from
-there (docs/operations.md). Nothing is remembered between calls; they may run concurrently.
+there (docs/operations.md). Calls may run concurrently, and none depends on one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from registry import accounts, disclosures
+from registry.log.proofs import Proofs
 from registry.store import reads
 from registry.store.engine import ReadTx, Store
 from schemas.answer import MAX_LINKS
 from schemas.change import Batch, Change, Op, Watermark
+from schemas.disclosure import Marked
 from schemas.errors import BadQuery, Unavailable
 from schemas.identifier import ROOT_TEXT, Identifier, Prefix
 from schemas.keys import b64encode, sha256
-from schemas.link import SIDES, UPSTREAM, Link
+from schemas.link import SIDES, UPSTREAM, Link, parse_assertion, stands
 from schemas.record import MAX_ANCESTORS, RETIRED, SUSPENDED
 from schemas.rule import MAX_HEAD, compile_pattern
-from schemas.source import Edge, Edges, Fetched, Found, State
+from schemas.source import Edge, Edges, Fetched, Found, Proved, State
 
 MAX_IDENTIFIERS = 1_000  # of one fetch
 MAX_LEVEL = 10_000  # of one level of a walk
@@ -37,10 +41,12 @@ _EPOCH_CHARACTERS = 16  # 96 bits of the hash: histories are few
 
 
 class Reader:
-    """Reads for resolvers. Owns nothing but the store."""
+    """Reads for resolvers. Owns what is kept for proofs, which never changes, and nothing else."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._proofs = Proofs(store)
+        self._clock = clock
 
     async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
         """Return what is known of each identifier, missing ones too, in the order asked for."""
@@ -67,10 +73,23 @@ class Reader:
         watermark = _watermark(read.moment)
         view = _View(read)
         links = sorted(read.links, key=lambda row: (row.rank, row.side))
-        edges = _edges(row for row in links if row.rank <= limit and view.may_speak(row))
+        edges = _edges(view.heard(row for row in links if row.rank <= limit))
         return Edges(
             edges, view.delegations, watermark, truncated=any(row.rank > limit for row in links)
         )
+
+    async def disclosures(self, versions: Sequence[tuple[Identifier, int]]) -> tuple[Marked, ...]:
+        """Return what these versions of records hide, and who may see it. One statement."""
+        return await disclosures.read(self._store, versions)
+
+    async def caller(self, authorization: str) -> Prefix:
+        """Return the prefix that an Authorization header speaks for; raise Unauthenticated."""
+        async with self._store.read() as tx:
+            return (await accounts.authenticate(tx, authorization, int(self._clock()))).prefix
+
+    async def prove(self, identifier: Identifier, at: int | None = None) -> Proved:
+        """Return what the newest published epoch of the log proves, or the one of a time."""
+        return await self._proofs.bundle(identifier, at)
 
     async def changes(self, after: Watermark | None, limit: int = MAX_CHANGES) -> Batch:
         """Return at once what changed since `after`, oldest first, and the new watermark.
@@ -141,9 +160,12 @@ class _View:
 
     @property
     def delegations(self) -> tuple[str, ...]:
-        """The delegations that were read, each behind those above it; never the root's."""
+        """The delegations that were read, each behind those it rests on; never the root's."""
         return tuple(
-            row.delegation for name, row in sorted(self._prefixes.items()) if name != ROOT_TEXT
+            token
+            for name, row in sorted(self._prefixes.items())
+            if name != ROOT_TEXT
+            for token in row.tokens
         )
 
     def state(self, identifier: Identifier) -> State:
@@ -175,11 +197,21 @@ class _View:
             self._lineage(first),
             tuple(
                 row.envelope
-                for row in sorted(links, key=_key_order)
-                if row.rank <= MAX_LINKS and self.may_speak(row)
+                for row in self.heard(
+                    row for row in sorted(links, key=_key_order) if row.rank <= MAX_LINKS
+                )
             ),
             more_links=any(row.rank > MAX_LINKS for row in links),
         )
+
+    def heard(self, rows: Iterable[reads.LinkRow]) -> Iterator[reads.LinkRow]:
+        """Yield what may be said of links, given link by link, where anybody stands behind them."""
+        for _, group in groupby(rows, key=lambda row: row.rank):
+            said = list(group)
+            heard = [row for row in said if self.may_speak(row)]
+            # Where nobody is silenced somebody stands: the edge is there for that.
+            if len(heard) == len(said) or stands(parse_assertion(row.envelope)[1] for row in heard):
+                yield from heard
 
     def may_speak(self, row: reads.LinkRow) -> bool:
         """Tell whether the prefix of who stated a link lives here and is not suspended."""

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from registry.store.identifiers import Kin, Standing
 from schemas.canonical import JsonObject
 from schemas.claims import Members
+from schemas.disclosure import (
+    MAX_AUDIENCE,
+    MAX_DISCLOSURES,
+    Marked,
+    hide,
+    read_hidden,
+    read_marked,
+    reveal,
+)
 from schemas.envelope import Envelope
 from schemas.errors import (
     AlreadyRegistered,
@@ -56,17 +65,44 @@ class Offer:
 
     record: Record
     envelope: Envelope | None = None
+    marked: tuple[Marked, ...] = ()  # what the record hides, and who may see it
 
 
-def read_offer(body: JsonObject, now: int) -> Offer:
-    """Read `{"envelope": …}` or a draft; raise BadInput."""
-    if "envelope" not in body:
-        return Offer(read_draft(body, now))
+def read_offer(body: JsonObject, now: int, salt: Callable[[bytes], bytes]) -> Offer:
+    """Read `{"envelope": …}` or a draft, and what they hide; raise BadInput.
+
+    `salt` gives the same 16 bytes for the same content, so that the same draft again is the same
+    record again.
+    """
     members = Members(body, BadRecord)
+    if "envelope" not in body:
+        return _read_draft(body, now, salt)
     token = members.take("envelope")
+    marked = members.array(
+        "disclosures", MAX_DISCLOSURES, lambda item, where: read_marked(members, item, where)
+    )
     members.done()
     envelope, record = parse_record(token)
-    return Offer(record, envelope)
+    if marked:
+        reveal(record, [item.disclosure for item in marked])  # each fits, and none twice
+    return Offer(record, envelope, marked)
+
+
+def _read_draft(body: JsonObject, now: int, salt: Callable[[bytes], bytes]) -> Offer:
+    record = read_draft({name: body[name] for name in body if name != "hidden"}, now)
+    members = Members(body, BadRecord)
+    subject = record.identifier.text.encode()
+    groups = members.array(
+        "hidden",
+        MAX_AUDIENCE,
+        lambda item, where: read_hidden(members, item, where, lambda raw: salt(subject + raw)),
+    )
+    marked = tuple(item for group in groups for item in group)
+    if not marked:
+        return Offer(record)
+    hidden = hide(record, [item.disclosure for item in marked])
+    reveal(hidden, [item.disclosure for item in marked])
+    return Offer(hidden, None, marked)
 
 
 def blame_identifier(raw: bytes) -> None:

@@ -27,7 +27,9 @@ from .metrics import Metrics
 from .native import Native, Request
 from .operations import Check
 from .page import Pages, qr_maker
+from .prover import Prover
 from .render import Renderer
+from .shared import Memory, Shared
 from .sources import Source
 from .trust import Verifier
 from .welcome import Welcome
@@ -46,7 +48,9 @@ class Resolver:
         *,
         clock: Callable[[], float] = boottime,
         wall: Callable[[], float] = time.time,
+        memory: tuple[Memory, bytes] | None = None,
     ) -> None:
+        """`memory` is the second cache and the secret under which its entries are sealed."""
         self.source = source
         self.verifier = verifier
         self.metrics = Metrics()
@@ -68,12 +72,25 @@ class Resolver:
             clock=clock,
             metrics=self.metrics,
         )
+        self.prover = Prover(source, settings.fetch_timeout)
         self.renderer = Renderer(
             Pages(settings.public_url, qr_maker()),
             public_url=settings.public_url,
             stale_for=settings.stale_if_error,
             clock=clock,
             wall=wall,
+        )
+        self.shared = (
+            None
+            if memory is None
+            else Shared(
+                *memory,
+                self.answers,
+                timeout=settings.redis_timeout,
+                clock=clock,
+                wall=wall,
+                metrics=self.metrics,
+            )
         )
         operations.export(self.metrics, self.answers, verifier, version("tierlink"))
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +107,8 @@ class Resolver:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        if self.shared is not None:
+            await self.shared.close()
 
     def never_followed(self) -> str:
         """Say what keeps this resolver from being ready."""
@@ -103,12 +122,16 @@ class Resolver:
 
 
 def create_app(
-    resolver: Resolver, *, routes: Sequence[Route] = (), checks: Sequence[Check] = ()
+    resolver: Resolver,
+    *,
+    routes: Sequence[Route] = (),
+    checks: Sequence[Check] = (),
+    degraded: Sequence[Check] = (),
 ) -> App:
     """Return the application.
 
     `routes` are further front ends, asked first; each of `checks` says what else is not ready,
-    and nothing when it is.
+    and nothing when it is; each of `degraded` what else is amiss without being in the way.
     """
     native = Native(
         resolver.lookup,
@@ -116,12 +139,14 @@ def create_app(
         resolver.renderer,
         lambda: resolver.freshness.age,
         resolver.metrics,
+        prover=resolver.prover,
+        shared=resolver.shared,
     )
     everything = (
         *routes,
         Route("/v1/resolve", Batch(resolver.lookup, resolver.answers, resolver.renderer)),
         *operations.routes(
-            resolver.metrics, [resolver.never_followed, *checks], [resolver.not_followed]
+            resolver.metrics, [resolver.never_followed, *checks], [resolver.not_followed, *degraded]
         ),
         Route("/v1/", _nothing_here),
         Route("/", Welcome(resolver.renderer)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,11 +40,48 @@ class ResolverSettings(BaseSettings):
         description="seconds for which a known answer may be served, marked as stale, "
         "while the source is away; 0 never does",
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://…, sentinel://h1,h2/name or cluster://h1,h2: a second cache that "
+        "resolvers share; needs a cache key",
+    )
+    redis_timeout: float = Field(
+        0.03, gt=0, le=1, description="seconds that a request waits for the second cache"
+    )
+    cache_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret of the resolvers that share a second cache, 32 characters or more: "
+        "what they write there is sealed with it",
+    )
+    cache_key_file: Path | None = Field(None, description="a file that holds the cache key")
     cache_bytes: int = Field(
         default=256 * 1024 * 1024,
         ge=1024 * 1024,
         description="memory for finished answers in one process, in bytes",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_file(cls, values: dict[str, object]) -> dict[str, object]:
+        path = values.get("cache_key_file")
+        if path is None:
+            return values
+        if values.get("cache_key") is not None:
+            raise ValueError("TIERLINK_CACHE_KEY and its _FILE are both given")
+        try:
+            return {**values, "cache_key": Path(str(path)).read_text(encoding="utf-8").strip()}
+        except OSError as err:
+            raise ValueError(f"TIERLINK_CACHE_KEY_FILE cannot be read: {err.strerror}") from err
+
+    @model_validator(mode="after")
+    def _sealed(self) -> Self:
+        if self.redis_url is not None and self.cache_key is None:
+            raise ValueError(
+                "TIERLINK_REDIS_URL needs TIERLINK_CACHE_KEY: whoever writes to an unsealed cache "
+                "could make this resolver say anything"
+            )
+        return self
 
     @model_validator(mode="after")
     def _two_polls_may_fail(self) -> Self:

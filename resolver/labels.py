@@ -38,8 +38,8 @@ class Labels:
     types: Mapping[str, str]
     lifecycles: Mapping[str, str]
     units: Mapping[str, str]
-    attest: Mapping[str, str]
-    attest_why: Mapping[str, str]
+    states: Mapping[str, str]
+    states_why: Mapping[str, str]
     verified: str
     verified_text: str
     signed_by: str
@@ -149,11 +149,17 @@ ENGLISH = Labels(
         "H87": "pcs",
         "C62": "units",
     },
-    attest={"mutual": "Mutual", "one-sided": "One-sided", "conflicting": "Conflicting"},
-    attest_why={
+    states={
+        "mutual": "Mutual",
+        "proposed": "Proposed",
+        "conflicting": "Conflicting",
+        "withdrawn": "Withdrawn",
+    },
+    states_why={
         "mutual": "Both parties signed this link",
-        "one-sided": "Only one party has signed this link so far",
+        "proposed": "Only one party has signed this link so far",
         "conflicting": "Both parties signed this link and disagree about the quantity",
+        "withdrawn": "One of the parties took back what it had signed",
     },
     verified="Signature verified",
     verified_text="This resolver checked every signature up to the root",
@@ -285,11 +291,17 @@ CHINESE = Labels(
         "H87": "件",
         "C62": "个",
     },
-    attest={"mutual": "双方确认", "one-sided": "单方声明", "conflicting": "存在分歧"},
-    attest_why={
+    states={
+        "mutual": "双方确认",
+        "proposed": "单方声明",
+        "conflicting": "存在分歧",
+        "withdrawn": "已撤回",
+    },
+    states_why={
         "mutual": "双方均已签署该关联",
-        "one-sided": "目前只有一方签署了该关联",
+        "proposed": "目前只有一方签署了该关联",
         "conflicting": "双方均已签署该关联，但数量不一致",
+        "withdrawn": "其中一方已签署撤回声明",
     },
     verified="签名已验证",
     verified_text="本解析节点已逐级验证全部签名，直至根节点",

@@ -4,7 +4,8 @@
     L2  what is asked for within one turn of the event loop leaves in one fetch; while enough
         fetches are under way the rest waits and leaves in the next, together
     L3  the time is taken before the source is asked: the reading is as old as that
-    L4  verify each result against our own root; what does not verify is no answer
+    L4  verify each result against our own root; what does not verify is no answer. Where a key
+        was revoked since, ask which came first
     L5  serve rule, for each who waited: nothing it depends on changed while it was read, and
         either the lease or the age of the reading keeps it within the bound; else read again
     L6  a deadline for who waits and one for the source; too many waiting are turned away
@@ -19,12 +20,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from schemas.errors import TierlinkError, Unavailable, VerifyError
-from schemas.identifier import Identifier
+from schemas.identifier import Identifier, Prefix
 from schemas.source import Fetched, Found, State
 
-from . import tags
+from . import audience, tags
 from .answers import Answers, boottime
 from .metrics import Counter, Histogram, Metrics
+from .places import Places
 from .reading import Reading
 from .sources import Source
 from .trust import Offered, Verifier
@@ -34,6 +36,7 @@ ALOFT = 4  # fetches under way at a time
 WAITING = 20_000  # identifiers that may wait for a fetch
 ATTEMPTS = 3  # readings for one request, where what it depends on keeps changing
 SLICE = 0.004  # seconds of verification before other requests get their turn
+PROOFS = 16  # asked for at a time, where a key was revoked since
 RECHECK = 1.0  # seconds before the next attempt, where a stale answer can be had
 
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -113,6 +116,14 @@ class Lookup:
         except TimeoutError as err:
             self._shed.add()
             raise Unavailable("too many identifiers are waiting to be read") from err
+
+    async def caller(self, authorization: str) -> Prefix:
+        """Return the prefix that a header speaks for; raise Unauthenticated or Unavailable."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._source.caller(authorization)
+        except TimeoutError as err:
+            raise Unavailable("the source did not answer in time") from err
 
     async def resolve_many(self, identifiers: Sequence[Identifier]) -> list[Outcome]:
         """Read many, each once; return a reading or the error for each, in order."""
@@ -194,6 +205,8 @@ class Lookup:
             await self._verify(batch, fetched, read_at)
         except TierlinkError as err:
             self._settle(batch, err)
+        except TimeoutError:
+            self._settle(batch, Unavailable("the source did not answer in time"))
         finally:
             # Whatever happened, and if this task was cancelled: nobody waits for ever.
             self._settle(batch, Unavailable("the read was broken off"))
@@ -248,14 +261,66 @@ class Lookup:
         offered = self._verifier.offered(fetched.delegations)
         loop = asyncio.get_running_loop()
         pause = loop.time() + SLICE
-        for identifier, flight in batch.items():
+        hiding: list[Reading] = []
+        revoked: list[Identifier] = []
+        for identifier in batch:
             found = fetched.found.get(identifier)
-            self._land(
-                identifier, flight, self._judge(identifier, found, offered, fetched, read_at)
-            )
+            outcome = self._judge(identifier, found, offered, fetched, read_at)
+            if outcome is None:
+                revoked.append(identifier)
+            else:
+                self._sort(batch, identifier, outcome, hiding)
             if loop.time() >= pause:
                 await asyncio.sleep(0)
                 pause = loop.time() + SLICE
+        for at in range(0, len(revoked), PROOFS):
+            asked = revoked[at : at + PROOFS]
+            for identifier, places in zip(
+                asked, await asyncio.gather(*map(self._places, asked)), strict=True
+            ):
+                found, placed = fetched.found[identifier], offered.placed(places)
+                outcome = self._judge(identifier, found, placed, fetched, read_at)
+                assert outcome is not None, "nothing more can be asked"
+                self._sort(batch, identifier, outcome, hiding)
+        if hiding:
+            await self._open(batch, hiding)
+
+    def _sort(
+        self,
+        batch: dict[Identifier, asyncio.Future[Outcome]],
+        identifier: Identifier,
+        outcome: Outcome,
+        hiding: list[Reading],
+    ) -> None:
+        if isinstance(outcome, Reading) and audience.versions(outcome):
+            hiding.append(outcome)
+        else:
+            self._land(identifier, batch[identifier], outcome)
+
+    async def _places(self, identifier: Identifier) -> Places:
+        """Ask where the log has what a key signed that was revoked since; nowhere, if it fails."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return Places.of(await self._source.prove(identifier))
+        except (TierlinkError, TimeoutError) as err:
+            _log.warning("the log says nothing of %s: %s", identifier, err)
+            return Places()
+
+    async def _open(
+        self, batch: dict[Identifier, asyncio.Future[Outcome]], hiding: list[Reading]
+    ) -> None:
+        """Ask what these records hide, and show in each reading what everybody may see."""
+        asked = dict.fromkeys(item for reading in hiding for item in audience.versions(reading))
+        async with asyncio.timeout(self._timeout):
+            found = await self._source.disclosures(list(asked))
+        marked = {item.disclosure.digest: item for item in found}
+        for reading in hiding:
+            outcome: Outcome = reading
+            try:
+                outcome = audience.informed(reading, marked)
+            except VerifyError as err:
+                _log.error("what %s hides does not verify: %s", reading.identifier, err)
+            self._land(reading.identifier, batch[reading.identifier], outcome)
 
     def _judge(
         self,
@@ -264,13 +329,17 @@ class Lookup:
         offered: Offered,
         fetched: Fetched,
         read_at: float,
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """Return a reading or why there is none; None where only the log can tell."""
         if found is None:
             return Unavailable("the source passed over an identifier")
-        self._results[found.state].add()
+        if offered.places is None:
+            self._results[found.state].add()
         try:
             return read(found, offered, fetched, read_at)
         except VerifyError as err:
+            if err.code == "E_REVOKED" and offered.places is None:
+                return None
             self._unverified.add()
             _log.error("%s from the source does not verify: %s", identifier, err)
             return Unavailable(

@@ -4,9 +4,11 @@
     N2  the identifier, from the raw path, percent-decoded once                    400
     N3  the query: format, linkType, proof, each at most once, nothing else        400
     N4  the representation: `format`, else Accept (RFC 9110 §12.5.1)               406
-    N5  a finished answer that is fresh: sent as it is
+    N5  a finished answer that is fresh, of this process or of the second cache: sent as it is
     N6  look up, verify, render, keep, send; 304 where the entity tag matches
     N7  the source is away: what was fresh when it went, marked stale; else 503
+    N8  whoever gives an API key is shown what records hide from others, read for him alone: such
+        an answer is neither kept here nor anywhere on its way
 
 Both ways to a kept answer, the edge's and this one, send the same bytes: an answer is kept under
 the raw request target and its form, and depends on nothing else of the request.
@@ -15,11 +17,12 @@ the raw request target and its form, and depends on nothing else of the request.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl
 
-from schemas.errors import BadQuery, MethodNotAllowed, NotAcceptable, Unavailable
+from schemas.errors import BadQuery, MethodNotAllowed, NoLog, NotAcceptable, Unavailable
+from schemas.evidence import LogProof
 from schemas.identifier import Identifier
 
 from . import tags
@@ -28,14 +31,18 @@ from .asgi import Receive, Scope, Send, finish, start
 from .labels import EN, ZH
 from .lookup import Lookup
 from .metrics import Metrics
+from .prover import Prover
+from .reading import ANSWERED, Reading
 from .render import Form, Rendered, Renderer, Wanted
+from .shared import Shared
 
 Headers = list[tuple[bytes, bytes]]
 
 ALLOW: Final = b"GET, HEAD, OPTIONS"
 HTML: Final = "html"
 FORMATS: Final = {"json": Form.JSON, "jose": Form.JOSE, "linkset": Form.LINKSET, HTML: None}
-PROOFS: Final = {"chain": True, "none": False}
+CHAIN, FULL, NONE = "chain", "full", "none"
+PROOFS: Final = (CHAIN, FULL, NONE)
 MAX_PARAMETERS = 16
 
 # In the order in which they are preferred where Accept leaves the choice open.
@@ -45,11 +52,15 @@ _OFFERED: Final = (
     ("application/jose", Form.JOSE),
     ("text/html", None),
 )
+_PRIVATE: Final = (
+    (b"cache-control", b"private, no-store"),
+    (b"vary", b"accept, accept-language, authorization"),
+)
 _PREFLIGHT: Final = [
     (b"allow", ALLOW),
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", ALLOW),
-    (b"access-control-allow-headers", b"accept, accept-language, if-none-match"),
+    (b"access-control-allow-headers", b"accept, accept-language, authorization, if-none-match"),
     (b"access-control-max-age", b"86400"),
 ]
 
@@ -143,13 +154,14 @@ class Request:
     accept: bytes | None
     languages: tuple[str, ...]
     if_none_match: bytes | None
+    authorization: bytes | None = None
 
     @classmethod
     def read(cls, scope: Scope) -> Request:
         """Read an ASGI scope; of a header that is there twice, the values are joined."""
         found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name in {b"accept", b"accept-language", b"if-none-match"}:
+            if name in {b"accept", b"accept-language", b"authorization", b"if-none-match"}:
                 found[name] = found[name] + b", " + value if name in found else value
         return cls(
             scope["method"],
@@ -158,6 +170,7 @@ class Request:
             found.get(b"accept"),
             languages_of(found.get(b"accept-language")),
             found.get(b"if-none-match"),
+            found.get(b"authorization"),
         )
 
     def form(self, named: str | None = None) -> Form:
@@ -216,9 +229,14 @@ class Native:
         renderer: Renderer,
         age: Callable[[], float],
         metrics: Metrics,
+        *,
+        prover: Prover | None = None,
+        shared: Shared | None = None,
     ) -> None:
         """`age` tells for how many seconds the changes have not been followed."""
         self._lookup = lookup
+        self._prover = prover
+        self._shared = shared
         self._answers = answers
         self._renderer = renderer
         self._age = age
@@ -246,7 +264,10 @@ class Native:
         identifier = Identifier.from_path(request.path[1:])
         # N3, N4
         wanted = self._wanted(request)
-        answer, marks = await self._answer(request, identifier, wanted)
+        if request.authorization is None:
+            answer, marks = await self._answer(request, identifier, wanted)
+        else:
+            answer, marks = await self._private(request.authorization, identifier, wanted)
         for message in answer.asgi(request.method, request.if_none_match, marks):
             await send(message)
 
@@ -258,13 +279,16 @@ class Native:
             form,
             query.get("linkType"),
             request.languages,
-            True if proof is None else PROOFS[proof],
+            proof != NONE,
+            full=proof == FULL,
         )
 
     async def _answer(
         self, request: Request, identifier: Identifier, wanted: Wanted
     ) -> tuple[Answer, Headers]:
         target = target_of(request.path, request.query)
+        # One identifier has one spelling in a path that is kept, else escapes could fill the store.
+        keeps = request.path[1:] == identifier.path.encode() and not wanted.full
         # N5
         kept = self._answers.get(target, wanted.form)
         if kept is not None:
@@ -272,24 +296,56 @@ class Native:
         # N7, at once while the source is known to be away
         if self._lookup.away and (stale := self._answers.stale(target, wanted.form)):
             return stale, self._marks()
+        # N5 again
+        if keeps and self._shared is not None:
+            kept = await self._shared.get(target, wanted.form)
+            if kept is not None:
+                return kept, []
         # N6
         try:
-            rendered, epoch = await self._render(identifier, wanted)
+            rendered, names, epoch = await self._render(identifier, wanted)
         except Unavailable:
             stale = self._answers.stale(target, wanted.form)
             if stale is None:
                 raise
             return stale, self._marks()
-        # One identifier has one spelling in a path that is kept, else escapes could fill the store.
-        if rendered.keep and request.path[1:] == identifier.path.encode():
-            self._answers.put(target, wanted.form, rendered.answer, epoch)
+        if rendered.keep and keeps:
+            self._keep(target, wanted.form, rendered.answer, names, epoch)
         return rendered.answer, []
 
-    async def _render(self, identifier: Identifier, wanted: Wanted) -> tuple[Rendered, str]:
+    def _keep(
+        self, target: bytes, form: Form, answer: Answer, names: tuple[bytes, ...], epoch: str
+    ) -> None:
+        kept = self._answers.put(target, form, answer, epoch)
+        if kept and self._shared is not None:
+            self._shared.put(target, form, answer, names, epoch)
+
+    async def _private(
+        self, authorization: bytes, identifier: Identifier, wanted: Wanted
+    ) -> tuple[Answer, Headers]:
+        # N8
+        caller = await self._lookup.caller(authorization.decode("latin-1"))
+        rendered, _, _ = await self._render(identifier, replace(wanted, caller=caller))
+        return rendered.answer, list(_PRIVATE)
+
+    async def _render(
+        self, identifier: Identifier, wanted: Wanted
+    ) -> tuple[Rendered, tuple[bytes, ...], str]:
         reading = await self._lookup.resolve(identifier)
         self._read.add()
-        rendered = self._renderer.answer(reading, wanted, tags.of_reading(reading))
-        return rendered, reading.watermark.epoch
+        log = await self._logged(reading, wanted)
+        names = tags.of_reading(reading)
+        rendered = self._renderer.answer(reading, wanted, names, log)
+        return rendered, names, reading.watermark.epoch
+
+    async def _logged(self, reading: Reading, wanted: Wanted) -> LogProof | None:
+        """Return what the log says of a reading, where that is asked for and has a place."""
+        shows = wanted.form is Form.JSON and wanted.link_type is None
+        if not wanted.full or not shows or reading.state not in ANSWERED:
+            return None
+        if self._prover is None:
+            raise NoLog("this resolver has no log to ask", fix="leave out proof=full")
+        return await self._prover.of(reading)
 
     def _marks(self) -> Headers:
         """N7: what tells a client that an answer may be stale, and since when."""

@@ -19,10 +19,11 @@ from markupsafe import Markup
 from schemas.answer import Parts, Resolved, compose, targets
 from schemas.canonical import JsonObject
 from schemas.delegation import within
-from schemas.envelope import RECORD, parse
+from schemas.envelope import RECORD
 from schemas.errors import TierlinkError
 from schemas.identifier import Identifier
 from schemas.record import Record
+from schemas.signed import parse
 
 from .labels import BY_LANGUAGE, EN, Labels
 from .reading import Reading

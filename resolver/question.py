@@ -7,6 +7,7 @@
         types        link types to follow, separated by commas                      all
         lifecycle    lifecycles to follow, separated by commas                      all
         deadline_ms  milliseconds after which the walk ends, 1 to 60,000          2,000
+        proof        none leaves out the signed statements behind the links
 
 Each at most once, nothing else. Accept: application/json, or application/x-ndjson for a stream
 with a line per level.
@@ -26,7 +27,7 @@ from .native import _quality, _ranges, one_of, read_query
 from .walk import EDGES_PER_NODE, MAX_DEPTH, MAX_EDGES, MAX_NODES, MAX_SECONDS, Budget, Only
 
 ROUTE: Final = b"/v1/trace/"
-PARAMETERS: Final = ("direction", "depth", "limit", "types", "lifecycle", "deadline_ms")
+PARAMETERS: Final = ("direction", "depth", "limit", "types", "lifecycle", "deadline_ms", "proof")
 
 _DEFAULT: Final = Budget()
 _MILLISECONDS = 1_000
@@ -41,6 +42,7 @@ class Question:
     budget: Budget
     only: Only
     streamed: bool
+    proof: bool = True
 
     @classmethod
     def read(cls, path: bytes, query: bytes, accept: bytes | None) -> Self:
@@ -65,6 +67,7 @@ class Question:
             ),
             Only(_words(given, "types", TYPES), _words(given, "lifecycle", LIFECYCLES)),
             wants_stream(accept),
+            proof=one_of("proof", given.get("proof"), ("none",)) is None,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from schemas.answer import Parts
 from schemas.change import Watermark
 from schemas.delegation import Delegation
+from schemas.disclosure import Marked
 from schemas.identifier import Identifier
 from schemas.record import ACTIVE
 from schemas.source import State
@@ -22,6 +23,8 @@ class Reading:
     `read_at` is the time of our own clock before the source was asked. `parts` is None where
     nothing is registered; `records`, `assertions` and `delegations` are the envelopes that the
     parts were read from and that whoever checks the answer needs, root-most delegation first.
+    `marked` is what the records hide and who may see it; of that, `disclosures` are the texts of
+    what the parts show (`resolver.audience`).
     """
 
     identifier: Identifier
@@ -33,6 +36,8 @@ class Reading:
     assertions: tuple[str, ...] = ()
     delegations: tuple[str, ...] = ()
     holder: Delegation | None = None
+    marked: tuple[Marked, ...] = ()
+    disclosures: tuple[str, ...] = ()
 
     @property
     def strict(self) -> bool:

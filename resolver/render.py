@@ -1,7 +1,7 @@
 """From a reading to finished answers: one function per representation, all of them pure.
 
     json      the plain members and the evidence (wire.md §7)    application/json
-    jose      the envelope alone                                 application/jose
+    jose      the envelope alone, where it is a compact JWS      application/jose
     linkset   the targets, by relation (RFC 9264)                application/linkset+json
     html      a page for people                                  text/html
     307       to one target, where a link type is asked for
@@ -25,6 +25,7 @@ from schemas.answer import Resolved, compose, targets
 from schemas.canonical import JsonObject
 from schemas.errors import (
     IdentifierNotFound,
+    NotAcceptable,
     PrefixNotFound,
     PrefixSuspended,
     Retired,
@@ -33,10 +34,14 @@ from schemas.errors import (
     TierlinkError,
     Unavailable,
 )
+from schemas.evidence import LogProof
+from schemas.identifier import Prefix
 from schemas.record import SUSPENDED
+from schemas.signed import is_compact
 from schemas.source import State
 
 from .answers import Answer, Head, boottime
+from .audience import shown
 from .labels import EN, ZH
 from .page import Pages
 from .reading import ANSWERED, Reading
@@ -69,13 +74,16 @@ class Form(enum.IntEnum):
 class Wanted:
     """What a request asks of an identifier.
 
-    `languages` are ranges in order of preference, lower case; they choose among targets.
+    `languages` are ranges in order of preference, lower case; they choose among targets. `caller`
+    is the organisation that asks, where it says who it is.
     """
 
     form: Form = Form.JSON
     link_type: str | None = None
     languages: tuple[str, ...] = ()
     proof: bool = True
+    full: bool = False  # with what the log says
+    caller: Prefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +140,25 @@ class Renderer:
 
     # What was found
 
-    def answer(self, reading: Reading, wanted: Wanted, tags: Sequence[bytes]) -> Rendered:
-        """Render what a reading says to a request."""
+    def answer(
+        self,
+        reading: Reading,
+        wanted: Wanted,
+        tags: Sequence[bytes],
+        log: LogProof | None = None,
+    ) -> Rendered:
+        """Render what a reading says to a request; `log` is what the log says of it, if asked."""
+        reading = shown(reading, wanted.caller)
         error = refusal(reading)
         if error is not None:
             return Rendered(self._refused(error, reading, wanted.form, tags))
         if wanted.link_type is not None:
             return self._sent_on(reading, wanted, wanted.link_type, tags)
+        if wanted.form is Form.JOSE and not is_compact(reading.records[0]):
+            return Rendered(self._refused(_not_jose(reading), reading, wanted.form, tags))
         assert reading.parts is not None
         version = reading.parts.records[0].version
-        head, body = self._represented(reading, wanted)
+        head, body = self._represented(reading, wanted, log)
         return Rendered(
             self._answer(
                 head,
@@ -150,10 +167,13 @@ class Renderer:
                 tags,
                 fields=self._links_to_others(reading, wanted.form),
                 etag=b'"%d.%s"' % (version, hashlib.sha256(body).hexdigest()[:16].encode()),
-            )
+            ),
+            keep=log is None,  # the next checkpoint makes it another, and no change tells of that
         )
 
-    def _represented(self, reading: Reading, wanted: Wanted) -> tuple[Head, bytes]:
+    def _represented(
+        self, reading: Reading, wanted: Wanted, log: LogProof | None
+    ) -> tuple[Head, bytes]:
         if wanted.form.page:
             page = self._pages.record(reading, wanted.form.language, int(self._wall()))
             return self._page[wanted.form], page
@@ -161,7 +181,7 @@ class Renderer:
             return self._jose, reading.records[0].encode()
         if wanted.form is Form.LINKSET:
             return self._linkset, encode(linkset(reading, self._public_url))
-        return self._json, encode(document(reading, proof=wanted.proof))
+        return self._json, encode(document(reading, proof=wanted.proof, log=log))
 
     def _links_to_others(self, reading: Reading, form: Form) -> list[tuple[bytes, bytes]]:
         """Say where the targets stand as a linkset (RFC 9264 §5), where they are not shown so."""
@@ -294,17 +314,30 @@ def refusal(reading: Reading) -> TierlinkError | None:
     )
 
 
-def document(reading: Reading, *, proof: bool) -> JsonObject:
+def _not_jose(reading: Reading) -> NotAcceptable:
+    """Build the refusal of what no JOSE library could read (ADR 15)."""
+    return NotAcceptable(
+        "the record is not signed as one compact JWS: it stands under a batch statement, "
+        "or has several signatures",
+        value=reading.identifier.text,
+        fix="accept application/json, whose member envelope is the record as it is signed",
+    )
+
+
+def document(reading: Reading, *, proof: bool, log: LogProof | None = None) -> JsonObject:
     """Return the JSON answer: what the parts compose to, and the parts."""
     assert reading.parts is not None
     view = compose(reading.parts)
     view["envelope"] = reading.records[0]
+    if reading.disclosures:
+        view["disclosures"] = list(reading.disclosures)
     if proof:
-        view["proof"] = {
+        parts: JsonObject = {
             "chain": list(reading.delegations),
             "records": list(reading.records[1:]),
             "links": list(reading.assertions),
         }
+        view["proof"] = parts if log is None else {**parts, "log": log.to_json()}
     return view
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.change import Batch, Watermark
-from schemas.identifier import Identifier
-from schemas.source import Edges, Fetched
+from schemas.disclosure import Marked
+from schemas.identifier import Identifier, Prefix
+from schemas.source import Edges, Fetched, Proved
 
 
 class Source(Protocol):
@@ -20,7 +21,7 @@ class Source(Protocol):
     async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
         """Return what is known of each identifier (missing ones too).
 
-        `whole` adds ancestors, standing assertions and the delegations to verify them; without
+        `whole` adds ancestors, what the ends of links say and the delegations to verify it; without
         it only the record itself (or the class that covers it) and its own chain is read.
         """
         ...
@@ -30,6 +31,22 @@ class Source(Protocol):
 
         `direction` is "upstream" or "downstream": where the far ends lie. At most `limit` edges
         in the order (near, far, type, lifecycle, occurrence); `truncated` where there are more.
+        """
+        ...
+
+    async def disclosures(self, versions: Sequence[tuple[Identifier, int]]) -> tuple[Marked, ...]:
+        """Return what these versions of records hide, and who may see it."""
+        ...
+
+    async def caller(self, authorization: str) -> Prefix:
+        """Return the prefix that an Authorization header speaks for; raise Unauthenticated."""
+        ...
+
+    async def prove(self, identifier: Identifier, at: int | None = None) -> Proved:
+        """Return what the newest published epoch of the log proves, or the one of a time.
+
+        `at` is in Unix seconds. Raises NoLog where no log is kept, PrefixNotFound, NotFound where
+        the log is younger than `at`, and ProofPending where no epoch covers what stands yet.
         """
         ...
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from schemas.answer import covers, parse_standing
-from schemas.envelope import LINK, Envelope, parse
+from schemas.answer import check_end, covers, parse_stated
+from schemas.envelope import LINK, Envelope
 from schemas.errors import BadInput, IdentifierNotFound, PrefixSuspended, VerifyError
 from schemas.identifier import Identifier, Prefix
-from schemas.link import SIDES, Assertion, Link
+from schemas.link import SIDES, Assertion, Link, stands
 from schemas.record import ITEM, Record, parse_record
+from schemas.signed import parse
 from schemas.source import Edge, Found, State
 
 from .traced import Described
 from .trust import Offered
-from .walk import Broken
+from .walk import Broken, Stated
 
 PARSED = 16_384  # parsed envelopes of each type kept
 
@@ -30,11 +31,14 @@ class Statements:
         self._link = lru_cache(maxsize=PARSED)(_parse_link)
         self._record = lru_cache(maxsize=PARSED)(_parse_record)
 
-    def standing(
+    def stated(
         self, edge: Edge, near: Identifier, offered: Offered
-    ) -> tuple[tuple[Assertion, ...], tuple[Broken, ...]]:
-        """Return the assertions of a link that verify, one per side, and who failed with what."""
-        standing: dict[str, Assertion] = {}
+    ) -> tuple[Stated | None, tuple[Broken, ...]]:
+        """Return what verifies of a link, and who failed with what.
+
+        None where no end stands behind it: a withdrawal that is left alone states no link.
+        """
+        said: dict[str, tuple[Assertion, str]] = {}
         broken: list[Broken] = []
         for token in edge.assertions:
             try:
@@ -42,15 +46,21 @@ class Statements:
             except VerifyError as err:
                 broken.append(Broken(_speaker(token, edge.link, near), err.code))
                 continue
-            if assertion.side in standing:
+            if assertion.side in said:
                 broken.append(Broken(assertion.asserter, "E_LINK"))
             else:
-                standing[assertion.side] = assertion
-        return tuple(standing.values()), tuple(broken)
+                said[assertion.side] = (assertion, token)
+        statements = tuple(assertion for assertion, _ in said.values())
+        if not stands(statements):
+            broken += [Broken(assertion.asserter, "E_LINK") for assertion in statements]
+            return None, tuple(broken)
+        tokens = tuple(token for _, token in said.values())
+        chain = offered.evidence(assertion.asserter.prefix for assertion in statements)
+        return Stated(edge.link, statements, tokens, chain), tuple(broken)
 
     def _verified(self, token: str, link: Link, offered: Offered) -> Assertion:
         envelope, assertion = self._link(token)
-        offered.check(envelope, assertion.asserter.prefix, assertion.issued_at, None)
+        check_end(envelope, assertion, offered.check)
         if assertion.link != link:
             raise VerifyError("E_LINK", "the assertion is of another link")
         return assertion
@@ -80,13 +90,13 @@ def _described(node: Identifier, record: Record) -> Described:
 
 
 def _parse_link(token: str) -> tuple[Envelope, Assertion]:
-    """Read a standing assertion, its signature unchecked; raise VerifyError."""
+    """Read what one end says of a link, its signature unchecked; raise VerifyError."""
     read: list[Envelope] = []
 
     def keep(envelope: Envelope, _prefix: Prefix, _at: int, _kind: str | None) -> None:
         read.append(envelope)
 
-    assertion = parse_standing(token, keep)
+    assertion = parse_stated(token, keep)
     return read[0], assertion
 
 

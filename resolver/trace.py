@@ -58,7 +58,7 @@ LEVEL = 10_000  # identifiers that one call for links may name
 CHUNK = 1_000  # identifiers that one look-up may name
 SLICE = 16  # envelopes verified between two pauses: a few milliseconds
 GRACE = 0.5  # seconds beyond the deadline to describe the nodes that were found
-SHORT = 2_000  # nodes and links that are written in one piece
+SHORT = 500  # nodes and links that are written in one piece
 MAX_TRACES = 32  # at a time: they share one processor with every other request
 
 ALLOW: Final = b"GET, HEAD, OPTIONS"
@@ -105,7 +105,13 @@ class Tracer:
         return assemble(walk, levels, described)
 
     async def stream(
-        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+        self,
+        root: Identifier,
+        direction: str,
+        budget: Budget,
+        only: Only = EVERYTHING,
+        *,
+        proof: bool = True,
     ) -> AsyncGenerator[JsonObject, None]:
         """Trace level by level: one object for each, and a last one of the whole.
 
@@ -119,8 +125,8 @@ class Tracer:
             fresh = [node for node in level.nodes if node not in described]
             described |= await self._describe(fresh, deadline + GRACE)
             levels.append(level)
-            yield level_view(level, described)
-        yield summary(assemble(walk, levels, described))
+            yield level_view(level, described, proof=proof)
+        yield summary(assemble(walk, levels, described), proof=proof)
 
     # T1
 
@@ -202,10 +208,10 @@ class Tracer:
     ) -> None:
         for edge in part:
             near, _ = walk.ends(edge.link)
-            standing, failed = self._statements.standing(edge, near, offered)
+            found, failed = self._statements.stated(edge, near, offered)
             broken += failed
-            if standing:
-                stated.append(Stated(edge.link, standing))
+            if found is not None:
+                stated.append(found)
 
     # T5
 
@@ -271,19 +277,21 @@ class Tracer:
         trace = await self.walk(asked.root, asked.direction, asked.budget, asked.only)
         headers = [(b"content-type", JSON), *_COMMON]
         if len(trace.nodes) + len(trace.edges) <= SHORT:
-            body = encode(trace.view())
+            body = encode(trace.view(proof=asked.proof))
             await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
             await finish(send, b"" if method == "HEAD" else body)
             return
         await start(send, 200, headers)
-        for piece in trace.pieces() if method != "HEAD" else ():
+        for piece in trace.pieces(proof=asked.proof) if method != "HEAD" else ():
             await _more(send, piece)
             await asyncio.sleep(0)
         await finish(send)
 
     async def _send_stream(self, asked: Question, method: str, send: Send) -> None:
         begun = False  # not before the root is known to be there
-        lines = self.stream(asked.root, asked.direction, asked.budget, asked.only)
+        lines = self.stream(
+            asked.root, asked.direction, asked.budget, asked.only, proof=asked.proof
+        )
         async with aclosing(lines):
             async for line in lines:
                 if not begun:

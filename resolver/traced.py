@@ -1,9 +1,14 @@
 """What a trace found: nodes, links, cycles and what is missing, and its form on the wire.
 
     {"root", "direction", "nodes": [{"identifier", "depth", "kind", "status"}],
-     "edges": [{"upstream", "downstream", "type", "attest", "quantity", "lifecycle",
-                "asserted_by", "occurrence"?, "cycle"?}],
-     "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated"}
+     "edges": [{"upstream", "downstream", "type", "state", "quantity", "lifecycle",
+                "asserted_by", "occurrence"?, "assertions": [envelope, …], "cycle"?}],
+     "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated",
+     "proof": {"chain": [delegation, …]}}
+
+Of a link in whatever state the newest statement of each end that spoke is among `assertions`, and
+the delegations that they verify by are in `chain`: a client need not believe the resolver. Without
+proof both are left out.
 
 Everything here is pure.
 """
@@ -20,7 +25,7 @@ from schemas.identifier import Identifier
 from .walk import CUT_SHORT, Broken, Level, Stated, Walk, in_order
 
 UNKNOWN = "unknown"
-PIECE = 1_000  # nodes or links that are written at a time
+PIECE = 250  # nodes or links that are written at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +71,43 @@ class Trace:
         """Tell whether a budget or a time-out kept something out that a longer walk would show."""
         return any(item.code in CUT_SHORT for item in self.broken)
 
-    def view(self) -> JsonObject:
+    def view(self, *, proof: bool = True) -> JsonObject:
         """Return the members on the wire."""
         return {
             **self.head(),
             "nodes": [node.view() for node in self.nodes],
-            "edges": list(self._edges()),
-            **self.tail(),
+            "edges": list(self._edges(proof=proof)),
+            **self.tail(proof=proof),
         }
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, *, proof: bool = True) -> Iterator[bytes]:
         """Yield the JSON of `view` in pieces, so that no single step of a long one is long."""
         yield _opened(self.head()) + b',"nodes":['
         yield from _listed(node.view() for node in self.nodes)
         yield b'],"edges":['
-        yield from _listed(self._edges())
-        yield b"]," + encode(self.tail())[1:]
+        yield from _listed(self._edges(proof=proof))
+        yield b"]," + encode(self.tail(proof=proof))[1:]
 
     def head(self) -> JsonObject:
         """Return the members that come first."""
         return {"root": self.root.text, "direction": self.direction}
 
-    def tail(self) -> JsonObject:
+    def tail(self, *, proof: bool = True) -> JsonObject:
         """Return the members that come last."""
-        return {
+        tail: JsonObject = {
             "broken": [item.view() for item in self.broken],
             "cycles": [[node.text for node in part] for part in self.cycles],
             "truncated": self.truncated,
         }
+        if proof:
+            chain = dict.fromkeys(token for edge in self.edges for token in edge.chain)
+            tail["proof"] = {"chain": list(chain)}
+        return tail
 
-    def _edges(self) -> Iterator[JsonObject]:
+    def _edges(self, *, proof: bool) -> Iterator[JsonObject]:
         part_of = {node: number for number, part in enumerate(self.cycles) for node in part}
         for stated in self.edges:
-            view = stated.view()
+            view = stated.view(proof=proof)
             part = part_of.get(stated.link.upstream)
             if part is not None and part == part_of.get(stated.link.downstream):
                 view["cycle"] = True
@@ -126,18 +135,21 @@ def _listed(views: Iterable[JsonObject]) -> Iterator[bytes]:
         yield (b"" if first else b",") + b",".join(batch)
 
 
-def level_view(level: Level, described: Mapping[Identifier, Described]) -> JsonObject:
+def level_view(
+    level: Level, described: Mapping[Identifier, Described], *, proof: bool = True
+) -> JsonObject:
     """Return one level as a line of a stream; its links are those that led to it."""
     nodes: list[Json] = [Node(node, level.depth, described[node]).view() for node in level.nodes]
-    edges: list[Json] = [stated.view() for stated in level.edges]
+    edges: list[Json] = [stated.view(proof=proof) for stated in level.edges]
     broken: list[Json] = [item.view() for item in _broken([level], described)]
     return {"depth": level.depth, "nodes": nodes, "edges": edges, "broken": broken}
 
 
-def summary(trace: Trace) -> JsonObject:
+def summary(trace: Trace, *, proof: bool = True) -> JsonObject:
     """Return the last line of a stream: what only the whole can tell."""
-    tail = trace.tail()
-    return {**trace.head(), "cycles": tail["cycles"], "truncated": tail["truncated"]}
+    tail = trace.tail(proof=proof)
+    del tail["broken"]  # told level by level
+    return {**trace.head(), **tail}
 
 
 def _broken(

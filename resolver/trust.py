@@ -8,17 +8,22 @@ bounded and forget what was used longest ago.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from schemas.answer import Parts, parse_parts, parse_standing
-from schemas.chain import Chain, Trust, validate
-from schemas.delegation import parse_delegation
+from schemas.answer import Parts, grouped, parse_parts, parse_stated
+from schemas.chain import Chain, Runs, Trust, assemble
+from schemas.delegation import Delegation
 from schemas.envelope import Envelope
 from schemas.errors import VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import sha256
+from schemas.link import Assertion, stands
+from schemas.runs import Place, arrange, place
+
+from .places import Places
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,7 +50,7 @@ class _Recent(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A validated chain, the envelopes it was built from, and a number to remember it by."""
+    """A validated chain, the envelopes it consists of, and a number to remember it by."""
 
     chain: Chain
     tokens: tuple[str, ...]
@@ -57,66 +62,75 @@ class Verifier:
 
     def __init__(self, trust: Trust, *, chains: int = 4096, envelopes: int = 65_536) -> None:
         self._trust = trust
-        self._subjects: _Recent[str, tuple[Prefix, int]] = _Recent(4 * chains)
-        self._chains: _Recent[tuple[str, ...], Known] = _Recent(chains)
+        self._chain_limit = chains
+        self._places: _Recent[str, Place] = _Recent(4 * chains)
+        self._chains: _Recent[tuple[tuple[str, ...], ...], Known] = _Recent(chains)
         self._verified: _Recent[tuple[bytes, int], bool] = _Recent(envelopes)
         self._numbered = 0
         self.verified = 0
         self.failed = 0
 
+    @property
+    def root(self) -> Delegation:
+        """The root version that everything is verified under."""
+        return self._trust.root.holder
+
+    def renew(self, root: Delegation) -> None:
+        """Go on with a newer root, which its owner followed from the one so far."""
+        if root.sequence > self.root.sequence:
+            self._trust = replace(self._trust, root=Chain((root,)))
+            self._chains = _Recent(self._chain_limit)
+
     def offered(self, delegations: Iterable[str]) -> Offered:
         """Open the delegations that came with one reply; malformed ones are not considered."""
-        newest: dict[Prefix, tuple[int, str]] = {}
-        for token in delegations:
-            subject = self._subject(token)
-            if subject is None:
-                continue
-            prefix, sequence = subject
-            if prefix not in newest or newest[prefix][0] < sequence:
-                newest[prefix] = (sequence, token)
-        return Offered(self, {prefix: token for prefix, (_, token) in newest.items()})
+        places = map(self._place, delegations)
+        return Offered(self, arrange(place for place in places if place is not None))
 
-    def _subject(self, token: str) -> tuple[Prefix, int] | None:
-        known = self._subjects.get(token)
+    def _place(self, token: str) -> Place | None:
+        known = self._places.get(token)
         if known is None:
             try:
-                _, delegation = parse_delegation(token)
+                known = place(token)
             except VerifyError:
                 self.failed += 1
                 return None
-            known = (delegation.subject, delegation.sequence)
-            self._subjects.put(token, known)
+            self._places.put(token, known)
         return known
 
-    def chain(self, prefix: Prefix, offered: dict[Prefix, str]) -> Known:
+    def chain(self, prefix: Prefix, offered: Runs) -> Known:
         """Return the validated chain of a prefix; raise VerifyError."""
-        tokens: list[str] = []
-        at = prefix
-        while not at.is_root:
-            token = offered.get(at) or self._trust.delegations.get(at)
-            if token is not None:
-                tokens.append(token)
-            at = at.parent
-        key = tuple(reversed(tokens))
+        key = self._trust.candidates(prefix, offered)
         known = self._chains.get(key)
         if known is None or known.chain.holder.subject != prefix:
             self._numbered += 1
-            known = Known(validate(self._trust.root, key, prefix), key, self._numbered)
+            chain = assemble(self._trust.root, key, prefix)
+            known = Known(chain, chain.tokens, self._numbered)
             self._chains.put(key, known)
         return known
 
     def check(
-        self, known: Known, envelope: Envelope, prefix: Prefix, issued_at: int, kind: str | None
+        self,
+        known: Known,
+        envelope: Envelope,
+        prefix: Prefix,
+        issued_at: int,
+        kind: str | None,
+        *,
+        places: Places | None = None,
     ) -> None:
         """Verify one envelope under a chain, or remember that it did; raise VerifyError.
 
-        Prefix, time and kind are read from the envelope itself, so its digest stands for them.
+        Prefix, time and kind are read from the envelope itself, so its digest stands for them. Its
+        place in the log never changes, so that it need not be known again.
         """
         key = (sha256(envelope.token.encode()), known.number)
         if self._verified.get(key):
             return
         try:
-            known.chain.check_speaker(envelope, prefix, issued_at, kind)
+            chain, index = known.chain, None
+            if places is not None:
+                chain, index = chain.logged(places.prefixes), places.records.get(envelope.digest)
+            chain.check_speaker(envelope, prefix, issued_at, kind, index=index)
         except VerifyError:
             self.failed += 1
             raise
@@ -127,21 +141,27 @@ class Verifier:
 class Offered:
     """The delegations of one reply: verifies the envelopes that came with them."""
 
-    def __init__(self, verifier: Verifier, tokens: dict[Prefix, str]) -> None:
+    def __init__(self, verifier: Verifier, runs: Runs, places: Places | None = None) -> None:
         self._verifier = verifier
-        self._tokens = tokens
+        self._runs = runs
+        self.places = places
         self._chains: dict[Prefix, Known] = {}
+
+    def placed(self, places: Places) -> Offered:
+        """Return the same delegations with what the source says of the log's order."""
+        return Offered(self._verifier, self._runs, places)
 
     def known(self, prefix: Prefix) -> Known:
         """Return the validated chain of a prefix; raise VerifyError."""
         found = self._chains.get(prefix)
         if found is None:
-            found = self._chains[prefix] = self._verifier.chain(prefix, self._tokens)
+            found = self._chains[prefix] = self._verifier.chain(prefix, self._runs)
         return found
 
     def check(self, envelope: Envelope, prefix: Prefix, issued_at: int, kind: str | None) -> None:
         """Verify one envelope under the chain of a prefix; raise VerifyError."""
-        self._verifier.check(self.known(prefix), envelope, prefix, issued_at, kind)
+        known = self.known(prefix)
+        self._verifier.check(known, envelope, prefix, issued_at, kind, places=self.places)
 
     def parts(
         self,
@@ -151,27 +171,32 @@ class Offered:
         *,
         more_links: bool = False,
     ) -> tuple[Parts, tuple[str, ...]]:
-        """Verify the parts of an answer; return them and the assertions that verified.
+        """Verify the parts of an answer; return them and the statements of links that verified.
 
-        A record that does not verify fails the whole. An assertion that does not is left out: a
-        partner's broken statement must not take down what the holder says.
+        A record that does not verify fails the whole. A statement that does not is left out: a
+        partner's broken one must not take down what the holder says. So is a withdrawal that
+        stands alone without it.
         """
         try:
             parts = parse_parts(identifier, records, assertions, self.check, more_links=more_links)
         except VerifyError:
-            standing = tuple(token for token in assertions if self._stands(token, identifier))
-            if len(standing) == len(assertions):
+            heard = self._heard(identifier, assertions)
+            if len(heard) == len(assertions):
                 raise
-            parts = parse_parts(identifier, records, standing, self.check, more_links=more_links)
-            return parts, standing
+            parts = parse_parts(identifier, records, heard, self.check, more_links=more_links)
+            return parts, heard
         return parts, tuple(assertions)
 
-    def _stands(self, token: str, identifier: Identifier) -> bool:
-        try:
-            link = parse_standing(token, self.check).link
-        except VerifyError:
-            return False
-        return identifier in (link.upstream, link.downstream)
+    def _heard(self, identifier: Identifier, assertions: Sequence[str]) -> tuple[str, ...]:
+        """Return the statements that verify, of links that somebody stands behind."""
+        verified: dict[str, Assertion] = {}
+        for token in assertions:
+            with contextlib.suppress(VerifyError):
+                stated = parse_stated(token, self.check)
+                if identifier in (stated.link.upstream, stated.link.downstream):
+                    verified[token] = stated
+        shown = {link for link, said in grouped(tuple(verified.values())) if stands(said)}
+        return tuple(token for token, stated in verified.items() if stated.link in shown)
 
     def evidence(self, prefixes: Iterable[Prefix]) -> tuple[str, ...]:
         """Return the delegations that the chains of these prefixes consist of, each once."""

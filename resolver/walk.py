@@ -63,14 +63,19 @@ EVERYTHING = Only()
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A link and the assertions of it that verified, one or two."""
+    """A link and what its ends say of it, one or both, verified: envelopes, and their chains."""
 
     link: Link
-    standing: tuple[Assertion, ...]
+    said: tuple[Assertion, ...]
+    envelopes: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
 
-    def view(self) -> JsonObject:
+    def view(self, *, proof: bool = True) -> JsonObject:
         """Return the members on the wire."""
-        return edge_view(self.link, self.standing)
+        view = edge_view(self.link, self.said)
+        if proof:
+            view["assertions"] = list(self.envelopes)
+        return view
 
 
 @dataclass(frozen=True, slots=True)

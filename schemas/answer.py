@@ -9,26 +9,29 @@ verifier verifies the parts, composes again and compares, so no plain member can
     A2  records: each envelope verifies under the chain of its prefix          E_CHAIN … E_SIG
     A3  the first is the identifier's own or a class that covers it; each next is the
         parent of the one before, and the last has none, or is the fifth             E_ID
-    A4  assertions: each verifies under the chain of its side's prefix, touches the
-        identifier, stands                                                           E_LINK
-    A5  the plain members are exactly what the parts compose to                   E_ANSWER
+    A4  links: the newest statement of each end verifies under the chain of that end's
+        prefix and touches the identifier; a withdrawal is there beside an assertion
+        of the same link that stands, never alone                                    E_LINK
+    A5  the plain members are exactly what the parts compose to, E_LINK where a
+        link is shown in another state than its ends give it              E_ANSWER, E_LINK
     A6  validity: now lies within nbf and exp of the record and of its chain        E_TIME
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
 from . import canonical
 from .canonical import Json, JsonObject
-from .chain import Chain, Trust, index
+from .chain import Chain, Runs, Trust, index
 from .claims import Members
 from .delegation import within
-from .envelope import LINK, RECORD, Envelope, parse
+from .disclosure import MAX_DISCLOSURES, reveal_all, withheld
+from .envelope import LINK, RECORD, Envelope
 from .errors import BadInput, BadRecord, VerifyError
 from .identifier import Identifier, Prefix
 from .link import (
@@ -37,10 +40,12 @@ from .link import (
     UPSTREAM,
     Assertion,
     Link,
-    attest,
+    link_state,
     read_assertion,
+    stands,
 )
 from .record import ITEM, MAX_ANCESTORS, RETIRED, Record, read_record
+from .signed import parse
 from .target import Target, check_href
 
 MAX_LINKS = 100  # per answer, of both directions together; the rest is at /v1/links
@@ -128,6 +133,9 @@ def compose(parts: Parts) -> JsonObject:
     }
     if covered:
         view["covered_by"] = first.identifier.text
+    hidden = withheld(parts.records)
+    if hidden:
+        view["withheld"] = hidden
     return view
 
 
@@ -151,10 +159,10 @@ def _target_view(item: Resolved) -> JsonObject:
 
 def _links_view(parts: Parts) -> JsonObject:
     view: JsonObject = {UPSTREAM: [], DOWNSTREAM: []}
-    for link, standing in grouped(parts.assertions):
+    for link, stated in grouped(parts.assertions):
         near = DOWNSTREAM if link.downstream == parts.identifier else UPSTREAM
         far = UPSTREAM if near == DOWNSTREAM else DOWNSTREAM
-        entry = edge_view(link, standing)
+        entry = edge_view(link, stated)
         ends = {UPSTREAM, DOWNSTREAM}
         listed: JsonObject = {"identifier": link.end(far).text}
         listed.update({name: value for name, value in entry.items() if name not in ends})
@@ -164,8 +172,9 @@ def _links_view(parts: Parts) -> JsonObject:
     return view
 
 
-def edge_view(link: Link, standing: Sequence[Assertion]) -> JsonObject:
-    """Return how an edge is shown in answers and traces."""
+def edge_view(link: Link, stated: Sequence[Assertion]) -> JsonObject:
+    """Return how an edge is shown in answers and traces; `asserted_by` are the ends that stand."""
+    standing = [item for item in stated if item.state == ASSERTED]
     # Who contains knows best how much of it: the downstream side's amount comes first.
     ordered = sorted(standing, key=lambda assertion: assertion.side)
     quantity = next((item.quantity for item in ordered if item.quantity), None)
@@ -174,7 +183,7 @@ def edge_view(link: Link, standing: Sequence[Assertion]) -> JsonObject:
         "upstream": link.upstream.text,
         "downstream": link.downstream.text,
         "type": link.type,
-        "attest": attest(standing),
+        "state": link_state(stated),
         "quantity": None if quantity is None else {"value": quantity.value, "unit": quantity.unit},
         "lifecycle": link.lifecycle,
         "asserted_by": sides,
@@ -217,10 +226,12 @@ def parse_parts(
     verify: Check,
     *,
     more_links: bool = False,
+    disclosures: Sequence[object] = (),
 ) -> Parts:
     """Verify the parts of an answer by steps A2 to A4; raise VerifyError.
 
     `verify(envelope, prefix, issued_at, kind)` checks one envelope under the chain of a prefix.
+    What `disclosures` open shows in the records of the parts like what was never hidden.
     """
     if not 1 <= len(records) <= MAX_ANCESTORS + 1:
         raise VerifyError("E_LIMIT", f"{len(records)} records in one answer")
@@ -244,11 +255,14 @@ def parse_parts(
             raise VerifyError(
                 "E_ID", f"{parent.identifier} is not the parent of {child.identifier}"
             )
-    # A4: the assertions
-    stated = tuple(_assertion(identifier, token, verify) for token in assertions)
-    if len({(item.link, item.side) for item in stated}) != len(stated):
-        raise VerifyError("E_LINK", "one side of a link speaks twice")
-    return Parts(identifier, tuple(parsed), stated, more_links)
+    # A4: the links
+    stated = tuple(_statement(identifier, token, verify) for token in assertions)
+    for link, said in grouped(stated):
+        link_state(said)
+        if not stands(said):
+            raise VerifyError("E_LINK", f"no end stands behind the link {link.key}")
+    opened = reveal_all(parsed, disclosures) if disclosures else tuple(parsed)
+    return Parts(identifier, opened, stated, more_links)
 
 
 def covers(record: Record, identifier: Identifier) -> bool:
@@ -261,18 +275,34 @@ def covers(record: Record, identifier: Identifier) -> bool:
     )
 
 
-def parse_standing(token: object, verify: Check) -> Assertion:
-    """Verify one standing assertion under the chain of its side's prefix; raise VerifyError."""
+def parse_stated(token: object, verify: Check) -> Assertion:
+    """Verify what one end says of a link, under the chain of that end's prefix.
+
+    Raise VerifyError, E_LINK where the key has no say over that end. A withdrawal is a statement
+    like any other: what it makes of the link, `link_state` tells.
+    """
     envelope = parse(token, LINK)
     assertion = _read(read_assertion, envelope)
-    verify(envelope, assertion.asserter.prefix, assertion.issued_at, None)
-    if assertion.state != ASSERTED:
-        raise VerifyError("E_LINK", "a withdrawn assertion states no link")
+    check_end(envelope, assertion, verify)
     return assertion
 
 
-def _assertion(identifier: Identifier, token: object, verify: Check) -> Assertion:
-    assertion = parse_standing(token, verify)
+def check_end(envelope: Envelope, assertion: Assertion, verify: Check) -> None:
+    """Check that a statement was signed for the end that it speaks for; raise VerifyError."""
+    try:
+        verify(envelope, assertion.asserter.prefix, assertion.issued_at, None)
+    except VerifyError as err:
+        if err.code not in {"E_CHAIN", "E_SCOPE"}:
+            raise
+        raise VerifyError(
+            "E_LINK",
+            f"the key has no say over {assertion.asserter}: {err.detail}",
+            value=err.value,
+        ) from err
+
+
+def _statement(identifier: Identifier, token: object, verify: Check) -> Assertion:
+    assertion = parse_stated(token, verify)
     if identifier not in (assertion.link.upstream, assertion.link.downstream):
         raise VerifyError("E_LINK", f"the assertion does not touch {identifier}")
     return assertion
@@ -305,7 +335,7 @@ class Verified:
 class _Chains:
     """The chains of one answer, each validated once."""
 
-    def __init__(self, trust: Trust, offered: Mapping[Prefix, str]) -> None:
+    def __init__(self, trust: Trust, offered: Runs) -> None:
         self._trust = trust
         self._offered = offered
         self._known: dict[Prefix, Chain] = {}
@@ -321,6 +351,7 @@ class _Chains:
 
 def verify_record(token: object, trust: Trust, now: int) -> Verified:
     """Verify one record envelope on its own, by the delegations that `trust` knows."""
+    trust.check_root(now)
     envelope = parse(token, RECORD)
     identifier = _read(read_record, envelope).identifier
     chains = _Chains(trust, {})
@@ -333,47 +364,90 @@ def verify_answer(document: JsonObject, trust: Trust, now: int) -> Verified:
 
     `document` is the parsed JSON of the answer (`canonical.decode_object`), `now` integer seconds.
     """
-    # A1: the members of an answer
-    proof = document.get("proof", {})
-    if not isinstance(proof, dict) or not set(proof) <= {"chain", "records", "links"}:
-        raise VerifyError("E_FORMAT", "proof is not an object of chain, records and links")
-    chain, records, assertions = (_strings(proof, name) for name in ("chain", "records", "links"))
-    text = document.get("identifier")
-    if not isinstance(text, str):
-        raise VerifyError("E_FORMAT", "the answer names no identifier")
-    try:
-        identifier = Identifier.parse(text)
-    except BadInput as err:
-        raise VerifyError("E_ID", err.detail, value=text) from None
-    links = document.get("links")
-    more_links = isinstance(links, dict) and links.get("truncated") is True
+    # A1: the members of an answer, and a root that still counts
+    trust.check_root(now)
+    sent = read_sent(document)
     # A2 to A4: the signed parts
-    chains = _Chains(trust, index(chain))
-    parts = parse_parts(
-        identifier,
-        [document.get("envelope"), *records],
-        assertions,
-        chains.check,
-        more_links=more_links,
-    )
-    partial = "proof" not in document
-    _check_lineage(parts, partial=partial)
+    chains = _Chains(trust, index(sent.chain))
+    parts = sent.parts(chains.check)
+    check_lineage(parts, partial=sent.partial)
     # A5: what they compose to is what the answer says
     view = compose(parts)
-    _compare(document, view, partial=partial)
+    check_view(document, view, partial=sent.partial)
     # A6: still valid
     return Verified(parts, view, _expired(parts, chains, now))
 
 
-def _strings(proof: Mapping[str, object], name: str) -> list[object]:
-    found = proof.get(name, [])
-    if not isinstance(found, list) or len(found) > 4 * MAX_LINKS:
-        raise VerifyError("E_FORMAT", f"proof.{name} is not a short array")
-    return found
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The members of an answer, nothing of them verified; `log` is what a log says of it."""
+
+    identifier: Identifier
+    records: tuple[object, ...]
+    chain: tuple[object, ...]
+    assertions: tuple[object, ...] = ()
+    disclosures: tuple[object, ...] = ()
+    log: object = None
+    more_links: bool = False
+    partial: bool = False
+
+    def parts(self, verify: Check) -> Parts:
+        """Take steps A2 to A4; raise VerifyError."""
+        return parse_parts(
+            self.identifier,
+            self.records,
+            self.assertions,
+            verify,
+            more_links=self.more_links,
+            disclosures=self.disclosures,
+        )
 
 
-def _check_lineage(parts: Parts, *, partial: bool) -> None:
-    # Step A3 again: an ancestor left out would take what is inherited from it along, a recall say.
+def read_sent(document: JsonObject) -> Sent:
+    """Step A1: read the members of an answer; raise VerifyError.
+
+    `proof.log` may be there, from `?proof=full`; what it says is for `schemas.proof` to judge.
+    """
+    proof = document.get("proof", {})
+    if not isinstance(proof, dict) or not set(proof) <= {"chain", "records", "links", "log"}:
+        raise VerifyError("E_FORMAT", "proof is not an object of chain, records, links and log")
+    links = document.get("links")
+    return Sent(
+        read_identifier(document),
+        (document.get("envelope"), *strings(proof, "records")),
+        strings(proof, "chain"),
+        strings(proof, "links"),
+        strings(document, "disclosures"),
+        proof.get("log"),
+        more_links=isinstance(links, dict) and links.get("truncated") is True,
+        partial="proof" not in document,
+    )
+
+
+def read_identifier(document: JsonObject) -> Identifier:
+    """Read which identifier a document is about; raise VerifyError E_FORMAT or E_ID."""
+    text = document.get("identifier")
+    if not isinstance(text, str):
+        raise VerifyError("E_FORMAT", "the answer names no identifier")
+    try:
+        return Identifier.parse(text)
+    except BadInput as err:
+        raise VerifyError("E_ID", err.detail, value=text) from None
+
+
+def strings(members: Mapping[str, object], name: str) -> tuple[object, ...]:
+    """Read a short array, empty where it is absent; raise VerifyError E_FORMAT or E_LIMIT."""
+    found = members.get(name, [])
+    if not isinstance(found, list):
+        raise VerifyError("E_FORMAT", f"{name} is not an array")
+    if len(found) > max(4 * MAX_LINKS, MAX_DISCLOSURES):
+        raise VerifyError("E_LIMIT", f"{name} has {len(found)} items")
+    return tuple(found)
+
+
+def check_lineage(parts: Parts, *, partial: bool = False) -> None:
+    """Check that no ancestor is left out (step A3); raise VerifyError E_ID."""
+    # An ancestor left out would take what is inherited from it along, a recall say.
     parent = parts.records[-1].parent
     if parent is not None and len(parts.records) <= MAX_ANCESTORS:
         raise VerifyError(
@@ -384,8 +458,10 @@ def _check_lineage(parts: Parts, *, partial: bool) -> None:
         )
 
 
-def _compare(document: JsonObject, view: JsonObject, *, partial: bool) -> None:
-    for name in sorted({*document, *view} - {"envelope", "proof"}):
+def check_view(document: JsonObject, view: JsonObject, *, partial: bool = False) -> None:
+    """Step A5: the plain members are what the parts compose to; raise VerifyError."""
+    _check_states(document.get("links"), view["links"])
+    for name in sorted({*document, *view} - {"envelope", "disclosures", "proof"}):
         # As canonical bytes, for in Python true equals 1, and in JSON it does not.
         same = name in document and name in view
         if not same or canonical.encode(document[name]) != canonical.encode(view[name]):
@@ -393,6 +469,26 @@ def _compare(document: JsonObject, view: JsonObject, *, partial: bool) -> None:
             raise VerifyError(
                 "E_ANSWER", f"{name} is not what the signed parts say", value=name, fix=fix
             )
+
+
+def _check_states(sent: Json, composed: Json) -> None:
+    """Check that no link is shown in a state that its ends do not give it; raise E_LINK."""
+    states = dict(_states(composed))
+    for link, state in _states(sent):
+        if link in states and state != states[link]:
+            raise VerifyError(
+                "E_LINK", f"a link is shown as {state}, its ends say {states[link]}", value=link[1]
+            )
+
+
+def _states(links: Json) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield each link of the plain members, as far as it can be told, with its state."""
+    for direction in (UPSTREAM, DOWNSTREAM):
+        entries = links.get(direction) if isinstance(links, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                names = ("identifier", "type", "lifecycle", "occurrence")
+                yield (direction, *(str(entry.get(name, "")) for name in names)), entry.get("state")
 
 
 def _expired(parts: Parts, chains: _Chains, now: int) -> tuple[str, ...]:

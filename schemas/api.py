@@ -18,6 +18,8 @@ Uscc = Annotated[str, StringConstraints(pattern=r"^[0-9A-HJ-NPQRTUWXY]{18}$")]
 Lei = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{18}[0-9]{2}$")]
 Kid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{43}$")]
 Use = Literal["record", "delegate", "status", "rotate"]
+CountedUse = Literal["record", "delegate", "rotate"]
+Reason = Literal["unspecified", "compromised", "superseded"]
 
 _KID = "Y1nKzVnWjHZ_BLn2XgYDIPNvWxwOwRY8K1ZWU0gqVtA"
 _JWK: dict[str, JsonValue] = {
@@ -31,6 +33,10 @@ _ORGANISATION: dict[str, JsonValue] = {"name": "华东电池材料有限公司",
 
 def _absent(value: object) -> bool:
     return value is None
+
+
+def _empty(value: object) -> bool:
+    return not value
 
 
 class _Body(BaseModel):
@@ -69,7 +75,28 @@ class OfferedKey(_Body):
     )
 
 
-class NewPrefix(_Body):
+class _Holding(_Body):
+    """What a delegation is to say of its holder's keys: sent along signed, or written here."""
+
+    keys: Annotated[list[OfferedKey], Field(max_length=16)] = Field(
+        default_factory=list, description="without any, the registry makes and hosts one"
+    )
+    next: Annotated[list[Kid], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="thumbprints of the rotate keys that may come next; a hosted holder commits to "
+        "a hosted one without",
+    )
+    thr: dict[CountedUse, Annotated[int, Field(strict=True, ge=1, le=8)]] = Field(
+        default_factory=dict, description="how many distinct keys have to sign for a use"
+    )
+    delegation: str | None = Field(
+        None,
+        description="signed by whoever may, where the registry does not host that key; next and "
+        "thr then stand in it and not here",
+    )
+
+
+class NewPrefix(_Holding):
     """Allocate a prefix below the caller's own."""
 
     model_config = ConfigDict(
@@ -87,19 +114,13 @@ class NewPrefix(_Body):
 
     prefix: str
     organisation: Organisation
-    keys: Annotated[list[OfferedKey], Field(max_length=16)] = Field(
-        default_factory=list, description="without any, the registry makes and hosts one"
-    )
-    delegation: str | None = Field(
-        None, description="the parent's signed delegation, where its key is not hosted"
-    )
     node: Annotated[str, StringConstraints(max_length=512)] = Field(
         "", description="base URL of the node that serves the prefix, if it is another"
     )
 
 
-class NewDelegation(_Body):
-    """Delegate a prefix anew, with other keys."""
+class NewDelegation(_Holding):
+    """Delegate a prefix anew, with other keys, by its parent; also a recovery."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -110,10 +131,59 @@ class NewDelegation(_Body):
         }
     )
 
-    keys: Annotated[list[OfferedKey], Field(max_length=16)] = Field(
-        default_factory=list, description="without any, the registry makes and hosts a new one"
+
+class NewRotation(_Holding):
+    """Exchange one's own keys. A new rotate key signs too: it needs no other proof."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {},
+                {"next": [_KID]},
+                {
+                    "keys": [
+                        {"jwk": _JWK, "use": ["rotate"]},
+                        {"jwk": _JWK, "use": ["record"], "possession": _JWS},
+                    ],
+                    "delegation": _JWS,
+                },
+            ]
+        }
     )
-    delegation: str | None = None
+
+
+class NewRevocation(_Holding):
+    """Revoke a key from a place in the log on; hosted keys are exchanged with it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kid": _KID, "reason": "compromised", "since": 48213}]}
+    )
+
+    kid: Kid
+    reason: Reason = "unspecified"
+    since: Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)] | None = Field(
+        None, description="the first leaf index that the key speaks for no more; now, where absent"
+    )
+
+
+class Objection(_Body):
+    """A holder's word that a recovery is not wanted; the parent needs none to give it up."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"objection": _JWS}, {}]})
+
+    objection: str | None = Field(
+        None, description="signed by the rotate threshold of the delegation that stands"
+    )
+
+
+class NewRoot(_Body):
+    """The next root version, signed by the rotate thresholds of the old one and of itself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"root": _JWS}, {}]})
+
+    root: str | None = Field(
+        None, description="a hosted key of the old one signs too; absent: a new hosted key"
+    )
 
 
 class NewChallenge(_Body):
@@ -148,6 +218,14 @@ class KeyView(_View):
     exp: int | None = Field(None, exclude_if=_absent)
 
 
+class RecoveryView(_View):
+    """A delegation by which the parent takes a prefix back, waiting for its time."""
+
+    sequence: int
+    effective_at: str
+    delegation: str
+
+
 class PrefixView(_View):
     """A prefix and who holds it."""
 
@@ -176,6 +254,15 @@ class PrefixView(_View):
     delegation: str
     keys: list[KeyView]
     hosted: bool
+    run: list[str] = Field(
+        default_factory=list,
+        exclude_if=_empty,
+        description="what `delegation` rests on where the holder exchanged its keys since the "
+        "parent's last delegation: that one first, then the holder's own",
+    )
+    recovery: RecoveryView | None = Field(
+        None, exclude_if=_absent, description="a recovery that was announced"
+    )
 
 
 class PrefixCreated(PrefixView):
@@ -250,12 +337,23 @@ class ApiKeyList(_View):
     api_keys: list[ApiKeyView]
 
 
+class LogView(_View):
+    """The log of a node: its name, and the key of its checkpoints (C2SP signed-note)."""
+
+    origin: str
+    vkey: str
+
+
 class TrustView(_View):
-    """What a verifier holds: the root, and the delegations known here."""
+    """What a verifier holds: the root versions, the delegations known here, whose log counts."""
 
     v: Literal[1]
     roots: list[str]
     delegations: list[str]
+    log: LogView | None = None
+    witnesses: list[str] = Field([], description="verification keys of the log's witnesses")
+    quorum: int = Field(0, description="how many of them must have cosigned a checkpoint")
+    max_age: int | None = Field(None, description="seconds that a checkpoint is current")
 
 
 class Problem(BaseModel):

@@ -45,7 +45,7 @@ def _check(value: object, depth: int) -> None:
 def _check_nested(value: object, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}")
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):  # the first is the usual, and cheap
         for name, member in value.items():
             if type(name) is not str or not name.isascii():
                 raise VerifyError("E_CANON", "member names are ASCII strings", value=name)
@@ -91,13 +91,7 @@ def decode_text(text: str) -> Json:
     if text.startswith("\ufeff"):
         raise VerifyError("E_ENCODING", "begins with a byte order mark")
     try:
-        value: Json = json.loads(
-            text,
-            object_pairs_hook=_pairs,
-            parse_float=_refuse_float,
-            parse_constant=_refuse_float,
-            parse_int=_integer,
-        )
+        value: Json = _decoder.decode(text)
     except RecursionError:  # the parser gives up near a thousand levels, `_check` at seventeen
         raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}") from None
     except ValueError as err:
@@ -111,6 +105,17 @@ def decode_object(raw: bytes) -> JsonObject:
     value = decode(raw)
     if not isinstance(value, dict):
         raise VerifyError("E_FORMAT", "not a JSON object")
+    return value
+
+
+def decode_canonical(raw: bytes, what: str) -> JsonObject:
+    """Parse a JSON object by the rules of `decode`; raise VerifyError E_CANON on another spelling.
+
+    `what` it is that is not in canonical form.
+    """
+    value = decode_object(raw)
+    if _encoder.encode(value).encode() != raw:  # checked when it was decoded
+        raise VerifyError("E_CANON", f"{what} is not in canonical form")
     return value
 
 
@@ -133,3 +138,11 @@ def _integer(literal: str) -> int:
     if literal == "-0" or len(literal) > 17:  # noqa: PLR2004  (2^53 has 16 digits and a sign)
         raise VerifyError("E_CANON", "integer has no canonical form", value=literal)
     return int(literal)
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_pairs,
+    parse_float=_refuse_float,
+    parse_constant=_refuse_float,
+    parse_int=_integer,
+)

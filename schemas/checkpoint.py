@@ -25,6 +25,7 @@ from .merkle import HASH_BYTES
 SIGNED_NOTE, COSIGNATURE = 0x01, 0x04
 MAX_NOTE = 64 * 1024
 MAX_SIGNATURES = 64
+CLOCK_SKEW = 300  # seconds that a witness's clock may be ahead of ours
 _KEY_ID_BYTES = 4
 _TIME_BYTES = 8
 
@@ -200,13 +201,18 @@ def quorum(
     The needed-th earliest time counts, so that one dishonest witness cannot backdate.
     """
     times = sorted(item.time for item in cosignatures)
-    if len(times) < needed:
-        raise VerifyError("E_QUORUM", f"{len(times)} witnesses cosigned, {needed} are needed")
-    if times and times[-1] > now + 300:
+    check_quorum(times, needed)
+    if times and times[-1] > now + CLOCK_SKEW:
         raise VerifyError("E_FRESH", "a cosignature is from the future", value=times[-1])
     if max_age is not None and times and times[-1] < now - max_age:
         raise VerifyError("E_FRESH", "the newest cosignature is too old", value=times[-1])
     return times[needed - 1] if needed else now
+
+
+def check_quorum(times: Sequence[int], needed: int) -> None:
+    """Raise VerifyError E_QUORUM where fewer witnesses cosigned than are needed."""
+    if len(times) < needed:
+        raise VerifyError("E_QUORUM", f"{len(times)} witnesses cosigned, {needed} are needed")
 
 
 def _base64(text: str) -> bytes:

@@ -5,39 +5,52 @@ Delegation members (`typ` tierlink-delegation+jws); absent means not there:
     v 1 · iss (parent prefix) · sub (child prefix) · seq · prev · iat · nbf · exp
     · keys [{kid, jwk, use [record|delegate|status|rotate], nbf, exp}]
     · res, except (sets of prefixes) · limits {depth, kinds} · org {name, uscc, lei}
-    · node (base URL of the node that serves the prefix) · thr · next · require
+    · node (base URL of the node that serves the prefix)
+    · thr {delegate, rotate, record} · next [thumbprint] · require [[algorithm]]
+    · revoked [{kid, reason, since}] · reset
 
-Root members (`typ` tierlink-root+jws), signed by one of its own `rotate` keys:
+Root members (`typ` tierlink-root+jws), signed by its own `rotate` keys:
 
-    v 1 · ver · prev · iat · nbf · exp · keys · res · thr
+    v 1 · ver · prev · iat · nbf · exp · keys · res · thr · next · revoked
 
-`res` defaults to the prefix itself and everything below. Thresholds above one, pre-committed
-keys (`next`) and required algorithm sets (`require`) are part of the format; a verifier that
-meets a threshold it cannot count refuses, so an old verifier is never laxer than the signer.
+`res` defaults to the prefix itself and everything below. `thr` says how many distinct keys must
+sign for a use, one where it is silent. `next` commits to rotate keys that nobody has seen yet.
+`require` lists sets of algorithms, of which one set must have signed each record and link.
+A revoked key speaks for what the log holds before `since`, and for nothing after. `reset` marks
+the delegation by which a parent recovers a prefix whose holder lost everything.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NoReturn
 
 from .canonical import JsonObject
 from .claims import Members, without_empty
-from .envelope import DELEGATION, POSSESSION, ROOT, Envelope, parse, sign, verify
+from .envelope import DELEGATION, POSSESSION, ROOT, Envelope, cosign, parse, sign, verify
 from .errors import BadInput, VerifyError
 from .identifier import Prefix
-from .keys import B64, KeyId, PublicKey, Signer
+from .keys import ALGORITHMS, B64, SM2, KeyId, PublicKey, Signer
 
 RECORD_USE, DELEGATE_USE, STATUS_USE, ROTATE_USE = "record", "delegate", "status", "rotate"
 USES = frozenset({RECORD_USE, DELEGATE_USE, STATUS_USE, ROTATE_USE})
 
+COUNTED_USES = frozenset({RECORD_USE, DELEGATE_USE, ROTATE_USE})  # for which `thr` may ask several
+
+UNSPECIFIED, COMPROMISED, SUPERSEDED = "unspecified", "compromised", "superseded"
+REASONS = frozenset({UNSPECIFIED, COMPROMISED, SUPERSEDED})
+
+# What `require` may name: also what this verifier cannot check yet, and then refuses.
+REQUIRABLE = ALGORITHMS | {SM2, "ML-DSA-44"}
+
 MAX_KEYS = 16
+MAX_REVOKED = 64
 MAX_RESOURCES = 64
 POSSESSION_SECONDS = 600
 
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-:\[\]]{1,255}(?:/[A-Za-z0-9._~%/\-]{0,255})?")
 
 
@@ -73,6 +86,19 @@ def within(at: int, valid_from: int | None, valid_until: int | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """From where on in the log a key speaks no more: `since` is the first leaf index it lost."""
+
+    kid: KeyId
+    reason: str
+    since: int
+
+    def claims(self) -> dict[str, object]:
+        """Return the signed members."""
+        return {"kid": self.kid, "reason": self.reason, "since": self.since}
+
+
+@dataclass(frozen=True, slots=True)
 class Delegation:
     """A parent's statement of who holds a child prefix; the root states itself (parent None)."""
 
@@ -90,13 +116,25 @@ class Delegation:
     kinds: frozenset[str] = frozenset()
     organisation: Mapping[str, object] = field(default_factory=dict)
     node: str = ""
-    thresholds: Mapping[str, object] = field(default_factory=dict)
-    next_keys: tuple[str, ...] = ()
+    thresholds: Mapping[str, int] = field(default_factory=dict)
+    next_keys: tuple[KeyId, ...] = ()
     require: tuple[tuple[str, ...], ...] = ()
+    revoked: tuple[Revocation, ...] = ()
+    reset: bool = False
+    # What it was read from. Not an argument: whoever writes the next one from this one has none.
+    envelope: Envelope | None = field(default=None, init=False, compare=False, repr=False)
 
     def keys_for(self, use: str, at: int) -> dict[KeyId, PublicKey]:
         """Return the keys that have a use at a time, by kid."""
         return {item.key.kid: item.key for item in self.keys if item.may(use, at)}
+
+    def threshold(self, use: str) -> int:
+        """Return how many distinct keys must sign for a use."""
+        return self.thresholds.get(use, 1)
+
+    def revocation(self, kid: str) -> Revocation | None:
+        """Return the revocation of a key, None where it is not revoked."""
+        return next((item for item in self.revoked if item.kid == kid), None)
 
     def holds(self, prefix: Prefix) -> bool:
         """Tell whether a prefix lies in the resources and outside the exceptions."""
@@ -117,6 +155,8 @@ class Delegation:
             "keys": [item.claims() for item in self.keys],
             "res": [str(item) for item in self.resources],
             "thr": dict(self.thresholds),
+            "next": list(self.next_keys),
+            "revoked": [item.claims() for item in self.revoked],
         }
         if self.parent is None:
             return without_empty({**common, "ver": self.sequence})
@@ -130,14 +170,17 @@ class Delegation:
                 "limits": limits,
                 "org": dict(self.organisation),
                 "node": self.node,
-                "next": list(self.next_keys),
                 "require": [list(item) for item in self.require],
+                "reset": self.reset or None,
             }
         )
 
-    def sign(self, signer: Signer) -> str:
-        """Return the envelope: of the parent's key for a delegation, of its own for the root."""
-        return sign(ROOT if self.parent is None else DELEGATION, self.claims(), signer)
+    def sign(self, signer: Signer, *more: Signer) -> str:
+        """Return the envelope, signed by each: the parent's keys, or its own where it rotates."""
+        token = sign(ROOT if self.parent is None else DELEGATION, self.claims(), signer)
+        for item in more:
+            token = cosign(token, item)
+        return token
 
 
 class _BadDelegation(BadInput):
@@ -158,42 +201,40 @@ def parse_delegation(token: object) -> tuple[Envelope, Delegation]:
 def _parse_delegation(token: str) -> tuple[Envelope, Delegation]:
     # Every answer of a company carries the same few delegations. Parsing depends on the text
     # alone; whether a signature holds depends on the parent, and is never remembered here.
-    envelope = parse(token, DELEGATION)
-    try:
-        return envelope, _read_delegation(envelope.claims)
-    except VerifyError:
-        raise
-    except BadInput as err:
-        _refuse(err)
+    return _read(parse(token, DELEGATION), _read_delegation)
 
 
 def parse_root(token: object) -> tuple[Envelope, Delegation]:
     """Read a root's envelope, its signature unchecked; raise VerifyError."""
-    envelope = parse(token, ROOT)
+    return _read(parse(token, ROOT), _read_root)
+
+
+def _read(
+    envelope: Envelope, read: Callable[[JsonObject], Delegation]
+) -> tuple[Envelope, Delegation]:
     try:
-        return envelope, _read_root(envelope.claims)
+        delegation = read(envelope.claims)
     except VerifyError:
         raise
     except BadInput as err:
-        _refuse(err)
-
-
-def _refuse(err: BadInput) -> NoReturn:
-    code = "E_ID" if err.code == "identifier_invalid" else "E_FORMAT"
-    raise VerifyError(code, err.detail, value=err.value) from None
+        code = "E_ID" if err.code == "identifier_invalid" else "E_FORMAT"
+        raise VerifyError(code, err.detail, value=err.value) from None
+    object.__setattr__(delegation, "envelope", envelope)  # once, before anybody else sees it
+    return envelope, delegation
 
 
 def _read_delegation(claims: JsonObject) -> Delegation:
     members = Members(claims, _BadDelegation)
     members.take("v")
     sequence = members.integer("seq", 1)
+    keys = _read_keys(members)
     limits = members.inner(members.maybe_object("limits") or {}, "limits.")
     delegation = Delegation(
         subject=members.prefix("sub"),
         parent=members.prefix("iss"),
         sequence=sequence,
         issued_at=members.integer("iat"),
-        keys=_read_keys(members),
+        keys=keys,
         prev=_read_prev(members, sequence),
         valid_from=members.maybe_integer("nbf"),
         valid_until=members.maybe_integer("exp"),
@@ -203,9 +244,11 @@ def _read_delegation(claims: JsonObject) -> Delegation:
         kinds=frozenset(limits.array("kinds", 16, _read_word)),
         organisation=_read_organisation(members),
         node=_read_node(members),
-        thresholds=members.maybe_object("thr") or {},
-        next_keys=members.array("next", MAX_KEYS, _read_word),
-        require=members.array("require", 8, _read_words),
+        thresholds=_read_thresholds(members, keys),
+        next_keys=_read_next(members, keys),
+        require=members.array("require", 8, _read_algorithms),
+        revoked=_read_revoked(members),
+        reset=_read_reset(members, sequence),
     )
     limits.done()
     members.done()
@@ -216,17 +259,20 @@ def _read_root(claims: JsonObject) -> Delegation:
     members = Members(claims, _BadDelegation)
     members.take("v")
     version = members.integer("ver", 1)
+    keys = _read_keys(members)
     root = Delegation(
         subject=Prefix(()),
         parent=None,
         sequence=version,
         issued_at=members.integer("iat"),
-        keys=_read_keys(members),
+        keys=keys,
         prev=_read_prev(members, version),
         valid_from=members.maybe_integer("nbf"),
         valid_until=members.maybe_integer("exp"),
         resources=_read_prefixes(members, "res"),
-        thresholds=members.maybe_object("thr") or {},
+        thresholds=_read_thresholds(members, keys),
+        next_keys=_read_next(members, keys),
+        revoked=_read_revoked(members),
     )
     members.done()
     return root
@@ -278,10 +324,71 @@ def _read_word(item: object, where: str) -> str:
     return item
 
 
-def _read_words(item: object, where: str) -> tuple[str, ...]:
-    if not isinstance(item, list):
-        raise _BadDelegation(f"{where.rstrip('.')} is not an array", value=item)
-    return tuple(_read_word(word, where) for word in item)
+def _read_thresholds(members: Members, keys: Sequence[DelegatedKey]) -> dict[str, int]:
+    found = members.maybe_object("thr")
+    if found is None:
+        return {}
+    inner = members.inner(found, "thr.")
+    thresholds: dict[str, int] = {}
+    for use in sorted(COUNTED_USES & found.keys()):
+        # More than there are keys could never be met, and would lock the holder out unnoticed.
+        able = sum(use in item.uses for item in keys)
+        thresholds[use] = inner.integer(use, 1, able)
+    inner.done()
+    return thresholds
+
+
+def _read_next(members: Members, keys: Sequence[DelegatedKey]) -> tuple[KeyId, ...]:
+    found = members.array("next", MAX_KEYS, _read_thumbprint)
+    if len(set(found)) != len(found):
+        raise members.fail("next", "names one key twice")
+    shown = set(found).intersection(item.key.kid for item in keys)
+    if shown:  # a commitment to what everybody knows binds nobody
+        raise members.fail("next", "names a key that is in keys already", min(shown))
+    return found
+
+
+def _read_thumbprint(item: object, where: str) -> KeyId:
+    if not isinstance(item, str) or not _THUMBPRINT.fullmatch(item):
+        raise _BadDelegation(f"{where.rstrip('.')} is not a key's thumbprint", value=item)
+    return KeyId(item)
+
+
+def _read_algorithms(item: object, where: str) -> tuple[str, ...]:
+    # An empty set would be met by anything, and is more likely a slip than a wish.
+    if not isinstance(item, list) or not item or len(item) > len(REQUIRABLE):
+        raise _BadDelegation(f"{where.rstrip('.')} is not a set of algorithms", value=item)
+    found = tuple(_read_word(word, where) for word in item)
+    if not REQUIRABLE.issuperset(found) or len(set(found)) != len(found):
+        allowed = ", ".join(sorted(REQUIRABLE))
+        raise _BadDelegation(f"{where.rstrip('.')} is not a set out of {allowed}", value=found)
+    return found
+
+
+def _read_revoked(members: Members) -> tuple[Revocation, ...]:
+    found = members.array(
+        "revoked", MAX_REVOKED, lambda item, where: _read_revocation(members, item, where)
+    )
+    if len({item.kid for item in found}) != len(found):
+        raise members.fail("revoked", "names one key twice")
+    return found
+
+
+def _read_revocation(outer: Members, item: object, where: str) -> Revocation:
+    members = outer.inner(item, where)
+    kid = _read_thumbprint(members.take("kid"), f"{where}kid")
+    found = Revocation(kid, members.choice("reason", REASONS), members.integer("since"))
+    members.done()
+    return found
+
+
+def _read_reset(members: Members, sequence: int) -> bool:
+    reset = members.take("reset")
+    if reset is None:
+        return False
+    if reset is not True or sequence == 1:
+        raise members.fail("reset", "is true where a delegation replaces a lost one", reset)
+    return True
 
 
 def _read_organisation(members: Members) -> dict[str, object]:

@@ -14,7 +14,8 @@
     ├── NotFound                    404 not_found
     │   ├── IdentifierNotFound      404 identifier_not_found
     │   ├── PrefixNotFound          404 prefix_not_found
-    │   └── TargetNotFound          404 target_not_found
+    │   ├── TargetNotFound          404 target_not_found
+    │   └── NoLog                   404 no_log
     ├── MethodNotAllowed            405 method_not_allowed
     ├── NotAcceptable               406 not_acceptable
     ├── Conflict                    409 conflict
@@ -28,6 +29,7 @@
     ├── Unsupported                 415 media_type_unsupported
     ├── PreconditionRequired        428 precondition_required
     └── Unavailable                 503 unavailable          carries retry_after
+        └── ProofPending            503 proof_pending
 
 Raised early with the offending value; translated once, at an edge: `problem()` for HTTP
 (RFC 9457), an exit code on the command line. Anything else that escapes is a bare 500.
@@ -205,6 +207,13 @@ class TargetNotFound(NotFound):
     title = "No such target"
 
 
+class NoLog(NotFound):
+    """This node keeps no transparency log, so it has no proofs of one."""
+
+    code = "no_log"
+    title = "No transparency log"
+
+
 class MethodNotAllowed(TierlinkError):
     """The resource exists, the method does not."""
 
@@ -326,3 +335,10 @@ class Unavailable(TierlinkError):
         """Say what is away and after how many seconds to come back."""
         super().__init__(detail, fix=fix)
         self.retry_after = retry_after
+
+
+class ProofPending(Unavailable):
+    """It was accepted, and no published checkpoint of the log covers it yet."""
+
+    code = "proof_pending"
+    title = "Not in the log yet"

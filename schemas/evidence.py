@@ -116,7 +116,10 @@ class LogProof:
 
     @classmethod
     def from_json(cls, value: object) -> LogProof:
-        """Read the JSON form; raise VerifyError E_FORMAT, E_ENCODING or E_LIMIT."""
+        """Read the JSON form; raise VerifyError E_FORMAT, E_ENCODING or E_LIMIT.
+
+        Hashes that are not whole are E_INCLUSION in a path and E_MAP where the map is concerned.
+        """
         members = _Object(value, "log")
         found = cls(
             members.text("checkpoint", MAX_NOTE),
@@ -193,10 +196,10 @@ class _Object:
             raise VerifyError("E_FORMAT", f"{self._where}.{name} has not {length} bytes")
         return raw
 
-    def hashes(self, name: str, limit: int) -> tuple[bytes, ...]:
+    def hashes(self, name: str, limit: int, code: str) -> tuple[bytes, ...]:
         raw = b64decode(self.text(name, limit * HASH_BYTES * 4 // 3 + 4))
         if len(raw) % HASH_BYTES:
-            raise VerifyError("E_FORMAT", f"{self._where}.{name} is not whole hashes")
+            raise VerifyError(code, f"{self._where}.{name} is not whole hashes")
         return tuple(raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES))
 
     def array(self, name: str, limit: int) -> list[object]:
@@ -215,14 +218,15 @@ def _epoch(value: object) -> EpochProof:
     members = _Object(value, "log.epoch")
     number, size = members.number("number"), members.number("size")
     epoch = Epoch(number, size, members.hash("identifiers"), members.hash("prefixes"))
-    found = EpochProof(epoch, members.number("index"), members.hashes("path", MAX_PROOF))
+    path = members.hashes("path", MAX_PROOF, "E_MAP")
+    found = EpochProof(epoch, members.number("index"), path)
     members.done()
     return found
 
 
 def _entry(value: object) -> EntryProof:
     members = _Object(value, "log.entries")
-    index, path = members.number("index"), members.hashes("path", MAX_PROOF)
+    index, path = members.number("index"), members.hashes("path", MAX_PROOF, "E_INCLUSION")
     found = EntryProof(index, path, _map(members.take("map")))
     members.done()
     return found
@@ -238,7 +242,8 @@ def _prefix(value: object) -> PrefixProof:
 
 def _issued(value: object) -> IssuedProof:
     members = _Object(value, "log.issued")
-    found = IssuedProof(members.text("checkpoint", MAX_NOTE), members.hashes("path", MAX_PROOF))
+    path = members.hashes("path", MAX_PROOF, "E_INCLUSION")
+    found = IssuedProof(members.text("checkpoint", MAX_NOTE), path)
     members.done()
     return found
 
@@ -248,7 +253,7 @@ def _map(value: object) -> MapProof:
     depth, bitmap = members.number("depth", KEY_BITS), members.text("bitmap", 64)
     if not _HEX.fullmatch(bitmap):
         raise VerifyError("E_FORMAT", "map.bitmap is not lower-case hex", value=bitmap)
-    siblings = members.hashes("siblings", KEY_BITS)
+    siblings = members.hashes("siblings", KEY_BITS, "E_MAP")
     terminal = None
     key = members.maybe("key", lambda _: members.hash("key"))
     content = members.maybe("value", lambda _: members.hash("value", VALUE_BYTES))

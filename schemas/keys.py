@@ -1,8 +1,9 @@
 """Keys: JWK encodings, key ids (RFC 7638), signing and checking, and what may be registered.
 
 Two algorithms: `Ed25519` (RFC 9864 name) and `ES256` (P-256 with SHA-256, signatures r‖s with
-low s). The algorithm belongs to the key, never to the message. Ed25519 points of small order or
-in a non-canonical encoding are refused, because with them one signature fits every message.
+low s). A third, `SM2` (see sm2), exists only where a process has called `enable_sm2`. The algorithm
+belongs to the key, never to the message. Ed25519 points of small order or in a non-canonical
+encoding are refused, because with them one signature fits every message.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType, Protocol, Self, TypeAlias
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
 
+from . import sm2
 from .errors import VerifyError
 
 B64 = NewType("B64", str)  # base64url without padding, canonical
@@ -30,8 +38,9 @@ KeyId = NewType("KeyId", str)  # RFC 7638 SHA-256 thumbprint, 43 characters
 
 ED25519 = "Ed25519"
 ES256 = "ES256"
-ALGORITHMS = frozenset({ED25519, ES256})
-SIGNATURE_BYTES = 64  # of both
+SM2 = "SM2"
+ALGORITHMS = frozenset({ED25519, ES256})  # everywhere; SM2 where it is enabled
+SIGNATURE_BYTES = 64  # of all three
 
 _P25519 = 2**255 - 19
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -45,8 +54,20 @@ _ORDER8 = (
 )
 _SMALL_ORDER_Y = frozenset({0, 1, _P25519 - 1, *_ORDER8})
 
-_PublicHandle: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
-_PrivateHandle: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+_PublicHandle: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | sm2.PublicHandle
+_PrivateHandle: TypeAlias = (
+    ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | sm2.PrivateHandle
+)
+
+enable_sm2 = sm2.enable
+
+
+def check_algorithm(alg: str) -> None:
+    """Raise VerifyError E_ALG unless signatures of this algorithm can be checked here."""
+    if alg == SM2:
+        sm2.library("E_ALG")
+    elif alg not in ALGORITHMS:
+        raise VerifyError("E_ALG", "algorithm outside the profile", value=alg)
 
 
 def b64encode(raw: bytes) -> B64:
@@ -87,7 +108,7 @@ class PublicKey:
         """Read and check a public JWK; raise VerifyError E_KEY.
 
         1. exactly the members of its type, canonical base64url, right length;
-        2. Ed25519: no small-order and no non-canonical point; 3. P-256: on the curve.
+        2. Ed25519: no small-order and no non-canonical point; 3. P-256 and SM2: on the curve.
         """
         members = {name: value for name, value in jwk.items() if isinstance(value, str)}
         if len(members) != len(jwk):
@@ -99,10 +120,13 @@ class PublicKey:
         elif kind == ("EC", "P-256") and set(members) == {"kty", "crv", "x", "y"}:
             handle = _p256_public(_coordinate(members["x"]), _coordinate(members["y"]))
             alg = ES256
+        elif kind == ("EC", "SM2") and set(members) == {"kty", "crv", "x", "y"}:
+            handle = sm2.public(_coordinate(members["x"]), _coordinate(members["y"]))
+            alg = SM2
         else:
             raise VerifyError(
                 "E_KEY",
-                "JWK is neither OKP/Ed25519 {kty, crv, x} nor EC/P-256 {kty, crv, x, y}",
+                "JWK is neither OKP/Ed25519 {kty, crv, x} nor EC/P-256 or EC/SM2 {kty, crv, x, y}",
                 value=", ".join(sorted(members)),
                 fix="send the public key only, without use, alg or kid",
             )
@@ -112,6 +136,8 @@ class PublicKey:
         """Tell whether the signature fits; the caller already knows the algorithm is this key's."""
         if len(signature) != SIGNATURE_BYTES:
             return False
+        if isinstance(self._handle, sm2.PublicHandle):
+            return self._handle.verifies(signature, message)
         try:
             if isinstance(self._handle, ed25519.Ed25519PublicKey):
                 self._handle.verify(signature, message)
@@ -129,7 +155,7 @@ class PublicKey:
 
 
 class Signer(Protocol):
-    """Whatever can sign: a key in memory, a key file, later a hardware module.
+    """Whatever can sign: a key in memory, from a key file, or inside a hardware module.
 
     `sign` returns the 64 signature bytes of the envelope form and may be called from any thread.
     """
@@ -153,11 +179,13 @@ class PrivateKey:
 
     @classmethod
     def generate(cls, alg: str = ED25519) -> Self:
-        """Make a new key from the system's randomness."""
+        """Make a new key from the system's randomness; raise VerifyError E_ALG."""
         if alg == ES256:
             return cls.from_handle(ec.generate_private_key(ec.SECP256R1()))
         if alg == ED25519:
             return cls.from_handle(ed25519.Ed25519PrivateKey.generate())
+        if alg == SM2:
+            return cls.from_handle(sm2.generate())
         raise VerifyError("E_ALG", "algorithm outside the profile", value=alg)
 
     @classmethod
@@ -166,8 +194,18 @@ class PrivateKey:
         return cls.from_handle(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
+    def from_pkcs8(cls, raw: bytes) -> Self:
+        """Read an unencrypted PKCS#8 document (RFC 5208); raise VerifyError E_KEY."""
+        if sm2.is_pkcs8(raw):
+            return cls.from_handle(sm2.from_pkcs8(raw))
+        try:
+            return cls.from_handle(load_der_private_key(raw, password=None))
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise VerifyError("E_KEY", "not a PKCS#8 private key") from None
+
+    @classmethod
     def from_handle(cls, handle: object) -> Self:
-        """Wrap a `cryptography` private key; raise VerifyError E_KEY on another type or curve."""
+        """Wrap a `cryptography` private key, or one of `sm2`; raise VerifyError E_KEY on others."""
         if isinstance(handle, ed25519.Ed25519PrivateKey):
             x = b64encode(handle.public_key().public_bytes_raw())
             jwk = {"kty": "OKP", "crv": "Ed25519", "x": str(x)}
@@ -175,28 +213,39 @@ class PrivateKey:
         if isinstance(handle, ec.EllipticCurvePrivateKey) and isinstance(
             handle.curve, ec.SECP256R1
         ):
-            point = handle.public_key().public_numbers()
-            jwk = {
-                "kty": "EC",
-                "crv": "P-256",
-                "x": str(b64encode(point.x.to_bytes(32, "big"))),
-                "y": str(b64encode(point.y.to_bytes(32, "big"))),
-            }
-            return cls(PublicKey.from_jwk(jwk), handle)
-        raise VerifyError("E_KEY", "the key is neither Ed25519 nor P-256")
+            numbers = handle.public_key().public_numbers()
+            point = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+            return cls(PublicKey.from_jwk(_ec_jwk("P-256", point)), handle)
+        if isinstance(handle, sm2.PrivateHandle):
+            return cls(PublicKey.from_jwk(_ec_jwk("SM2", handle.point)), handle)
+        raise VerifyError("E_KEY", "the key is neither Ed25519 nor P-256 nor SM2")
 
     @property
     def handle(self) -> _PrivateHandle:
-        """The `cryptography` object, for serialisation by whoever stores keys."""
+        """The object of `cryptography` or `sm2` that holds the key."""
         return self._handle
 
+    def pkcs8(self) -> bytes:
+        """Return the key as unencrypted PKCS#8, for whoever stores keys."""
+        if isinstance(self._handle, sm2.PrivateHandle):
+            return self._handle.pkcs8()
+        return self._handle.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
     def sign(self, message: bytes) -> bytes:
-        """Sign: 64 bytes R‖S for Ed25519, r‖s with low s for ES256."""
-        if isinstance(self._handle, ed25519.Ed25519PrivateKey):
+        """Sign: 64 bytes R‖S for Ed25519, r‖s with low s for ES256, r‖s for SM2."""
+        if isinstance(self._handle, ed25519.Ed25519PrivateKey | sm2.PrivateHandle):
             return self._handle.sign(message)
-        r, s = decode_dss_signature(self._handle.sign(message, ec.ECDSA(hashes.SHA256())))
-        s = min(s, _P256_ORDER - s)
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        return p1363(*decode_dss_signature(self._handle.sign(message, ec.ECDSA(hashes.SHA256()))))
+
+
+def p1363(r: int, s: int) -> bytes:
+    """Write an ES256 signature as r‖s with low s; of the two that fit, verifiers take that one."""
+    return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
+
+
+def _ec_jwk(curve: str, point: bytes) -> dict[str, str]:
+    x, y = str(b64encode(point[:32])), str(b64encode(point[32:]))
+    return {"kty": "EC", "crv": curve, "x": x, "y": y}
 
 
 def thumbprint(jwk: Mapping[str, str]) -> KeyId:

@@ -18,7 +18,9 @@ nobody else can list what a prefix holds.
     <b64u root of the map of prefixes>
 
 The subject is the identifier of a record, `link key/side` of an assertion, the prefix of a
-delegation, the kid of a revocation. The salt belongs to the prefix.
+delegation, the kid of a revocation, the word `recovery` where one is announced or given up. The
+salt belongs to the prefix. A status leaf stands for no envelope: `status_digest` says what it
+carries instead, and `recovery_digest` what a revocation leaf about a recovery does.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ LEAF_HEAD, EPOCH_HEAD = "tierlink-leaf/v1", "tierlink-epoch/v1"
 SALT_BYTES = DIGEST_BYTES = 32
 MAX_LEAF = 2048  # bytes
 
+RECOVERY = "recovery"  # no kid has eight characters
+
+_SUSPENDED = "tierlink-suspended"
+_ANNOUNCED, _WITHDRAWN = "tierlink-recovery", "tierlink-recovery-withdrawn"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -53,6 +59,30 @@ class What(enum.StrEnum):
 def commitment(salt: bytes, subject: str) -> B64:
     """Return what stands in a leaf for its subject."""
     return b64encode(sha256(salt + subject.encode()))
+
+
+def status_digest(delegation: B64, *, suspended: bool) -> B64:
+    """Return what stands in a status leaf, given the digest of the delegation it is about.
+
+    That of a suspension is another, so that the map of prefixes does not vouch for a delegation
+    that is suspended; a resumption brings the delegation's own digest back.
+    """
+    return b64encode(sha256(f"{_SUSPENDED}\n{delegation}".encode())) if suspended else delegation
+
+
+def recovery_digest(delegation: B64, *, withdrawn: bool) -> B64:
+    """Return what stands in the leaf by which a recovery is announced, or given up again.
+
+    `delegation` is the digest of the delegation that waits. Both leaves are of the kind
+    revocation, which enters no map: what waits is not in force.
+    """
+    word = _WITHDRAWN if withdrawn else _ANNOUNCED
+    return b64encode(sha256(f"{word}\n{delegation}".encode()))
+
+
+def suspension(delegation: B64) -> B64:
+    """Return the digest in the status leaf that suspends a prefix; the delegation's own resumes."""
+    return b64encode(sha256(f"tierlink-suspended\n{delegation}".encode()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ output). `side` says which end speaks, and its key must hold that end's prefix. 
 SHA-256 over {type, upstream, downstream, lifecycle, occurrence}: what both ends must agree on
 without ever sharing a database. Quantity, validity and evidence are each end's own words.
 `ver` and `prev` chain the assertions of one side over one key; `state` withdrawn takes back.
+What both sides said last makes the state of the link: see `link_state`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from decimal import Decimal
 from . import canonical
 from .canonical import JsonObject
 from .claims import Members, without_empty
-from .envelope import LINK, Envelope, parse, sign
-from .errors import BadLink
+from .envelope import LINK, Envelope, sign
+from .errors import BadLink, VerifyError
 from .identifier import Identifier
 from .keys import B64, Signer, b64encode, sha256
+from .signed import parse
 from .target import MAX_HREF, check_href
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
@@ -45,7 +47,8 @@ LIFECYCLES = frozenset({"asSpecified", "asPlanned", "asBuilt", "asMaintained"})
 ASSERTED, WITHDRAWN = "asserted", "withdrawn"
 STATES = frozenset({ASSERTED, WITHDRAWN})
 
-ONE_SIDED, MUTUAL, CONFLICTING = "one-sided", "mutual", "conflicting"
+# Of a link; the fourth is WITHDRAWN.
+PROPOSED, MUTUAL, CONFLICTING = "proposed", "mutual", "conflicting"
 
 MAX_EVIDENCE = 16
 
@@ -182,7 +185,10 @@ class Assertion:
 
 
 def parse_assertion(token: object) -> tuple[Envelope, Assertion]:
-    """Read an assertion's envelope, its signature unchecked; raise VerifyError or BadLink."""
+    """Read a signed assertion of either form, its signature unchecked.
+
+    Raise VerifyError or BadLink.
+    """
     envelope = parse(token, LINK)
     return envelope, read_assertion(envelope.claims)
 
@@ -266,12 +272,30 @@ def _evidence(outer: Members, value: object, where: str) -> Evidence:
     return item
 
 
-def attest(assertions: Iterable[Assertion]) -> str:
-    """Judge the standing assertions over one link key: one-sided, mutual or conflicting."""
-    sides = {assertion.side: assertion for assertion in assertions}
+def link_state(statements: Iterable[Assertion]) -> str:
+    """Judge what the ends of one link say last, each at most once; raise VerifyError E_LINK.
+
+    proposed      one end asserts it, the other has never spoken
+    mutual        both assert it, and do not state different quantities
+    conflicting   both assert it, with different quantities
+    withdrawn     an end took back what it had asserted
+    """
+    said = tuple(statements)
+    sides = {statement.side: statement for statement in said}
+    if len({statement.link for statement in said}) != 1:
+        raise VerifyError("E_LINK", "a state belongs to one link, and these statements do not")
+    if len(sides) != len(said):
+        raise VerifyError("E_LINK", "one side of a link speaks twice")
+    if any(statement.state == WITHDRAWN for statement in said):
+        return WITHDRAWN
     if len(sides) < len(SIDES):
-        return ONE_SIDED
+        return PROPOSED
     up, down = sides[UPSTREAM].quantity, sides[DOWNSTREAM].quantity
     if up is not None and down is not None and not up.agrees(down):
         return CONFLICTING
     return MUTUAL
+
+
+def stands(statements: Iterable[Assertion]) -> bool:
+    """Tell whether any end stands behind a link: without one there is none to be shown."""
+    return any(statement.state == ASSERTED for statement in statements)

@@ -3,11 +3,16 @@
 Signed members (`typ` tierlink-record+jws); absent means not there, never null:
 
     v 1 · id · ver · prev · iat · nbf · exp · kind · status · parent · targets · attributes · rule
+    · _sd_alg
 
 `ver` starts at 1 and grows by one; `prev` is the digest of the envelope before, so a write is
 optimistic by construction and a replayed one changes nothing. Times are integer seconds, UTC.
 A parent lies under the same prefix and is of a broader kind. A retired record is a tombstone:
 it keeps its identifier and nothing else.
+
+What only some may see is signed as a salted digest (RFC 9901 §4.2): of an attribute in
+`attributes._sd`, of a target as {"...": digest} behind the open ones, both sorted so that order
+tells nothing. `_sd_alg` is "sha-256" and there where a digest is. `schemas.disclosure` opens them.
 """
 
 from __future__ import annotations
@@ -17,11 +22,12 @@ from dataclasses import dataclass, field, replace
 
 from .canonical import JsonObject
 from .claims import Members, without_empty
-from .envelope import RECORD, Envelope, parse, sign
-from .errors import BadRecord
+from .envelope import RECORD, Envelope, sign
+from .errors import BadRecord, VerifyError
 from .identifier import Identifier
-from .keys import B64, Signer
+from .keys import B64, Signer, b64decode
 from .rule import Rule, read_rule
+from .signed import parse
 from .target import Target, read_target
 
 CLASS, BATCH, ITEM, DOCUMENT, ASSET = "class", "batch", "item", "document", "asset"
@@ -31,6 +37,7 @@ STATUSES = frozenset({ACTIVE, SUSPENDED, RETIRED})
 
 MAX_TARGETS = 256
 MAX_ATTRIBUTES = 256
+SD, SD_ALG, ELLIPSIS, SHA_256 = "_sd", "_sd_alg", "...", "sha-256"
 MAX_ANCESTORS = 4  # an item, its batch, its class, and one class above
 
 _PARENT_KINDS = {  # which kinds may be the parent of which: inheritance runs from broad to narrow
@@ -58,6 +65,8 @@ class Record:
     rule: Rule | None = None
     valid_from: int | None = None
     valid_until: int | None = None
+    hidden_attributes: tuple[B64, ...] = ()
+    hidden_targets: tuple[B64, ...] = ()
 
     def claims(self) -> dict[str, object]:
         """Return the members to sign."""
@@ -73,8 +82,14 @@ class Record:
                 "kind": self.kind,
                 "status": self.status,
                 "parent": self.parent.text if self.parent else None,
-                "targets": [target.claims() for target in self.targets],
-                "attributes": dict(self.attributes),
+                "targets": [
+                    *(target.claims() for target in self.targets),
+                    *({ELLIPSIS: digest} for digest in sorted(self.hidden_targets)),
+                ],
+                "attributes": without_empty({**self.attributes, SD: sorted(self.hidden_attributes)})
+                if self.hidden_attributes
+                else dict(self.attributes),
+                "_sd_alg": SHA_256 if self.hidden_attributes or self.hidden_targets else None,
                 "rule": self.rule.claims() if self.rule else None,
             }
         )
@@ -104,7 +119,10 @@ class Record:
 
 
 def parse_record(token: object) -> tuple[Envelope, Record]:
-    """Read a record's envelope, its signature unchecked; raise VerifyError or BadRecord."""
+    """Read a signed record of either form, its signature unchecked.
+
+    Raise VerifyError or BadRecord.
+    """
     envelope = parse(token, RECORD)
     return envelope, read_record(envelope.claims)
 
@@ -121,7 +139,7 @@ def read_record(claims: JsonObject) -> Record:
     issued_at = members.integer("iat")
     record = read_content(members, identifier, issued_at=issued_at)
     members.done()
-    return replace(record, version=version, prev=B64(prev) if prev else None)
+    return record if prev is None else replace(record, version=version, prev=B64(prev))
 
 
 def read_draft(claims: JsonObject, issued_at: int) -> Record:
@@ -142,19 +160,25 @@ def read_content(members: Members, identifier: Identifier, *, issued_at: int) ->
     valid_until = members.maybe_integer("exp")
     if valid_from is not None and valid_until is not None and valid_from >= valid_until:
         raise members.fail("exp", "is not after nbf", valid_until)
-    targets = members.array(
-        "targets", MAX_TARGETS, lambda item, where: read_target(members, item, where)
+    listed = members.array(
+        "targets", MAX_TARGETS, lambda item, where: _target(members, item, where)
     )
-    attributes = members.maybe_object("attributes") or {}
+    targets = tuple(item for item in listed if isinstance(item, Target))
+    attributes = dict(members.maybe_object("attributes") or {})
     if len(attributes) > MAX_ATTRIBUTES:
         raise members.fail("attributes", f"has over {MAX_ATTRIBUTES} members")
+    hidden_attributes = _hidden(members, attributes.pop(SD, []), "attributes._sd")
+    hidden_targets = _hidden(members, [item for item in listed if isinstance(item, str)], "targets")
+    if listed != (*targets, *hidden_targets):
+        raise members.fail("targets", "has open targets behind hidden ones")
+    _check_algorithm(members, hidden=bool(hidden_attributes or hidden_targets))
     rule_claims = members.maybe_object("rule")
     if rule_claims is not None and kind != CLASS:
         raise members.fail("rule", "belongs to records of kind class", kind)
     rule = None
     if rule_claims is not None:
         rule = read_rule(Members(rule_claims, BadRecord, "rule."))
-    if status == RETIRED and (targets or attributes or rule or parent):
+    if status == RETIRED and (listed or attributes or hidden_attributes or rule or parent):
         raise BadRecord(
             "a retired record keeps nothing but its identifier and kind",
             value=identifier.text,
@@ -171,7 +195,43 @@ def read_content(members: Members, identifier: Identifier, *, issued_at: int) ->
         rule=rule,
         valid_from=valid_from,
         valid_until=valid_until,
+        hidden_attributes=hidden_attributes,
+        hidden_targets=hidden_targets,
     )
+
+
+def _target(outer: Members, item: object, where: str) -> Target | B64:
+    """Read a target, or the digest of a hidden one."""
+    if isinstance(item, dict) and set(item) == {ELLIPSIS}:
+        return _digest(outer, item[ELLIPSIS], where)
+    return read_target(outer, item, where)
+
+
+def _hidden(members: Members, value: object, where: str) -> tuple[B64, ...]:
+    """Read the digests of what is hidden: sorted, each once."""
+    if not isinstance(value, list) or len(value) > MAX_ATTRIBUTES:
+        raise members.fail(where, "is not a short array of digests")
+    digests = tuple(_digest(members, item, where) for item in value)
+    if list(digests) != sorted(set(digests)):
+        raise members.fail(where, "is not sorted, or holds a digest twice")
+    return digests
+
+
+def _digest(members: Members, value: object, where: str) -> B64:
+    try:
+        if isinstance(value, str) and len(b64decode(value)) == 32:  # noqa: PLR2004  (of SHA-256)
+            return B64(value)
+    except VerifyError:
+        pass
+    raise members.fail(where.rstrip("."), "is not a SHA-256 digest in base64url", value)
+
+
+def _check_algorithm(members: Members, *, hidden: bool) -> None:
+    named = members.take(SD_ALG)
+    if named is not None and named != SHA_256:
+        raise VerifyError("E_DISCLOSURE", "_sd_alg is not sha-256", value=named)
+    if hidden != (named is not None):
+        raise members.fail(SD_ALG, "belongs to records that hide something, and to no other")
 
 
 def _parent(members: Members, identifier: Identifier) -> Identifier | None:

@@ -2,13 +2,15 @@
 
 Envelopes travel as signed; whoever receives them verifies them. Nothing here is trusted.
 
-The JSON forms, of /v1/source and /v1/source/edges; `from_json` raises BadInput on a malformed one,
+The JSON forms, of /v1/source, /v1/source/edges and /v1/source/proof; `from_json` raises BadInput on a malformed one,
 and ignores members it does not know, so that nodes of different releases understand each other:
 
     Fetched  {found: [{identifier, state, records?, assertions?, more_links?}],
               delegations, watermark}
     Edges    {edges: [{type, upstream, downstream, lifecycle, occurrence?, assertions}],
               delegations, watermark, truncated}
+    Proved   {v, identifier, envelope?, proof: {chain, records, log}}, the bundle that a verifier
+              reads (`schemas.proof`): of this one, unknown members of `log` are refused
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .canonical import JsonObject
+from .chain import MAX_CHAIN
 from .change import Watermark
 from .claims import Members
-from .envelope import MAX_TOKEN
 from .errors import BadInput
+from .evidence import LogProof
 from .identifier import Identifier
 from .link import DOWNSTREAM, LIFECYCLES, SIDES, TYPES, UPSTREAM, Link
 from .record import MAX_ANCESTORS
+from .signed import MAX_TOKEN
 
 MAX_ITEMS = 200_000  # of any array in a reply: a bound against nonsense, not a page size
 
@@ -48,8 +52,8 @@ class Found:
     """What an authority has on one identifier.
 
     `records`: envelopes, nearest first: the record itself (or the class that covers it, or the
-    tombstone), then its ancestors. `assertions`: standing link assertions of both ends, in key
-    order; `more_links` says that some were left out.
+    tombstone), then its ancestors. `assertions`: what both ends of each link say last, in key
+    order, of links that an end stands behind; `more_links` says that some were left out.
     """
 
     identifier: Identifier
@@ -101,7 +105,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One link as its standing assertions say; `assertions` holds one envelope or two."""
+    """One link, and what its ends say of it last; `assertions` holds one envelope or two."""
 
     link: Link
     assertions: tuple[str, ...]
@@ -146,6 +150,50 @@ class Edges:
         delegations = members.array("delegations", MAX_ITEMS, _envelope)
         watermark = Watermark.parse(members.text("watermark", 128))
         return cls(edges, delegations, watermark, truncated=members.take("truncated") is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the log of an authority proves of one identifier, as of one published epoch.
+
+    `envelope`: the record that stood then, its own or that of the class which covers it, None where
+    there was neither; `records` are its ancestors, nearest first; `chain` the delegations that
+    stood then, root-most first.
+    """
+
+    identifier: Identifier
+    envelope: str | None
+    records: tuple[str, ...]
+    chain: tuple[str, ...]
+    log: LogProof
+
+    def to_json(self) -> JsonObject:
+        """Return the bundle."""
+        value: JsonObject = {"v": 1, "identifier": self.identifier.text}
+        if self.envelope is not None:
+            value["envelope"] = self.envelope
+        value["proof"] = {
+            "chain": list(self.chain),
+            "records": list(self.records),
+            "log": self.log.to_json(),
+        }
+        return value
+
+    @classmethod
+    def from_json(cls, value: object) -> Proved:
+        """Read a bundle; raise BadInput."""
+        members = Members({}, BadInput).inner(value, "bundle.")
+        members.integer("v", 1, 1)
+        identifier = members.identifier("identifier")
+        envelope = members.take("envelope")
+        proof = members.inner(members.take("proof"), "bundle.proof.")
+        return cls(
+            identifier,
+            None if envelope is None else _envelope(envelope, "bundle.envelope."),
+            proof.array("records", MAX_ANCESTORS, _envelope),
+            proof.array("chain", MAX_CHAIN, _envelope),
+            LogProof.from_json(proof.take("log")),
+        )
 
 
 def _found(value: object, where: str) -> Found:

@@ -13,7 +13,7 @@ For one root and one key the path down and where it ends are unique: in the key'
 There are two maps, both functions of the log's leaves alone (`schemas.leaf`):
 
     identifiers   key    the commitment of a record or link leaf, raw: SHA-256(salt ‖ subject)
-                  value  version (8 bytes) ‖ digest of the envelope
+                  value  version (8 bytes) ‖ digest of the envelope, of the highest version
     prefixes      key    SHA-256("tierlink-prefix\\n" ‖ prefix)
                   value  index of the leaf (8 bytes) ‖ SHA-256(commitment ‖ digest), raw both: of
                          the newest delegation or status leaf of the prefix

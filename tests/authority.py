@@ -13,13 +13,13 @@ from schemas.chain import Trust, anchor
 from schemas.change import Batch, Change, Op, Watermark
 from schemas.delegation import DELEGATE_USE, RECORD_USE, ROTATE_USE, DelegatedKey, Delegation
 from schemas.envelope import digest
-from schemas.errors import Unavailable
+from schemas.errors import NoLog, Unavailable
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import PrivateKey
-from schemas.link import UPSTREAM, Assertion, Link, Quantity
+from schemas.link import ASSERTED, SIDES, UPSTREAM, Assertion, Link, Quantity
 from schemas.record import CLASS, RETIRED, Record
 from schemas.rule import Rule, TargetTemplate
-from schemas.source import Edge, Edges, Fetched, Found, State
+from schemas.source import Edge, Edges, Fetched, Found, Proved, State
 from schemas.target import Target
 
 ISSUED = 1_760_000_000
@@ -181,8 +181,8 @@ class Authority:
         self._check()
         near = "downstream" if direction == UPSTREAM else "upstream"
         tokens: dict[Link, list[str]] = {}
-        for (link, _), (assertion, token) in self.links.items():
-            if link.end(near) in identifiers and assertion.state == "asserted":
+        for (link, _), (_, token) in self.links.items():
+            if link.end(near) in identifiers and self._stands(link):
                 tokens.setdefault(link, []).append(token)
         edges = tuple(Edge(link, tuple(each)) for link, each in tokens.items())
         return Edges(
@@ -191,6 +191,29 @@ class Authority:
             self.watermark,
             truncated=len(edges) > limit,
         )
+
+    async def prove(self, identifier: Identifier, at: int | None = None) -> Proved:
+        """It keeps no log; for one that does, see tests/unit/resolver/test_proof_full.py."""
+        self._check()
+        raise NoLog("no log is kept here", value=identifier.text)
+
+    def withdraw(self, upstream: str, downstream: str, side: str) -> Assertion:
+        """One side takes back what it says of the first link between two identifiers."""
+        ends = (Identifier.parse(upstream), Identifier.parse(downstream))
+        link = next(link for link, _ in self.links if (link.upstream, link.downstream) == ends)
+        said, token = self.links[link, side]
+        gone = said.withdrawal(digest(token), ISSUED)
+        signed = gone.sign(self.keys[gone.asserter.prefix])
+        self._write(
+            lambda: self.links.update({(link, side): (gone, signed)}),
+            Change(0, Op.LINK, upstream, gone.version, also=downstream),
+            None,
+        )
+        return gone
+
+    def _stands(self, link: Link) -> bool:
+        said = (self.links[link, side][0] for side in SIDES if (link, side) in self.links)
+        return any(assertion.state == ASSERTED for assertion in said)
 
     def _check(self) -> None:
         if self.away:
@@ -241,8 +264,8 @@ class Authority:
     def _assertions(self, identifier: Identifier) -> tuple[str, ...]:
         return tuple(
             token
-            for (link, _), (assertion, token) in self.links.items()
-            if identifier in (link.upstream, link.downstream) and assertion.state == "asserted"
+            for (link, _), (_, token) in self.links.items()
+            if identifier in (link.upstream, link.downstream) and self._stands(link)
         )
 
 

@@ -3,6 +3,9 @@
 pytest_plugins = [
     "tests.fixtures_pg",
     "tests.fixtures_registry",
+    "tests.fixtures_log",  # behind what it imports
+    "tests.sm2_switch",
     "tests.sql_recorder",
     "tests.strict_skips",
+    "tests.tokens",
 ]

@@ -7,21 +7,28 @@ A test compares them with what this module makes, so a change of a format shows 
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from schemas import merkle
-from schemas.envelope import LINK, RECORD, Envelope, digest, parse
+from schemas import canonical, leaf, merkle, signed
+from schemas.batched import build
+from schemas.chain import trust_document
+from schemas.delegation import Revocation, parse_delegation
+from schemas.envelope import LINK, RECORD, Envelope, cosign, digest, parse
 from schemas.identifier import Identifier
-from schemas.keys import PrivateKey, b64encode, sha256
-from schemas.link import Quantity, attest
+from schemas.keys import PrivateKey, b64decode, b64encode, sha256
+from schemas.leaf import What
+from schemas.link import Quantity, link_state
+from schemas.proof import judge
 from schemas.rule import Rule
-from schemas.verifiable_map import VerifiableMap, map_key, map_value
-from tests import forgeries, parties
+from schemas.verifiable_map import VerifiableMap, map_key, map_value, prefix_key, prefix_value
+from tests import forgeries, logbook, parties
 from tests.checkpoints import NOTE_KEYS, NOTES
 from tests.parties import GEAR, INDUSTRY, ISSUED, MADE_OF, NOW, ROOT, STEEL
 from tests.trees import Leaves
 
 FOLDER = Path(__file__).parent / "vectors"
+NEXT = parties.key("next")
 LONGEST = 20_000  # characters of a note that is worth publishing
 
 
@@ -156,6 +163,7 @@ def rules():
 def links():
     says, says_too = parties.GEAR_SAYS, parties.STEEL_SAYS
     differing = parties.assertion("upstream", *MADE_OF, quantity=Quantity("1", "KGM"))
+    withdrawn = says.withdrawal(digest(says.sign(GEAR)), ISSUED + 60)
     return {
         "keys": [
             {"members": link.claims(), "key": link.key}
@@ -170,12 +178,12 @@ def links():
             for token in (
                 says.sign(GEAR),
                 says_too.sign(STEEL),
-                says.withdrawal(digest(says.sign(GEAR)), ISSUED + 60).sign(GEAR),
+                withdrawn.sign(GEAR),
             )
         ],
-        "attest": [
-            {"assertions": [item.claims() for item in standing], "attest": attest(standing)}
-            for standing in ([says], [says, says_too], [says, differing])
+        "states": [
+            {"assertions": [item.claims() for item in said], "state": link_state(said)}
+            for said in ([says], [says, says_too], [says, differing], [withdrawn, says_too])
         ],
     }
 
@@ -203,6 +211,18 @@ def chains():
 
     other = parties.prefix("88.101")
     record_key = parties.held(INDUSTRY, "record")
+    two = above(thresholds={"delegate": 2}, keys=(parties.held(INDUSTRY), parties.held(STEEL)))
+    both = cosign(gear, STEEL)
+    base = below(next_keys=(NEXT.public.kid,))
+    rotated = parties.delegation(
+        "88.100",
+        "88",
+        NEXT,
+        sequence=2,
+        prev=digest(base),
+        keys=(parties.held(NEXT), parties.held(GEAR, "record", valid_until=NOW)),
+    )
+    widened = replace(rotated, depth=9)
     return [
         row("good", (industry, gear)),
         row("root-signed-by-another", (industry, gear), "E_ROOT", root=parties.root().sign(GEAR)),
@@ -221,10 +241,22 @@ def chains():
         row("too-deep", (above(depth=0), gear), "E_SCOPE"),
         row("by-a-record-key", (above(keys=(record_key,)), gear), "E_CHAIN"),
         row("by-itself", (industry, below(signer=GEAR)), "E_CHAIN"),
-        row("threshold-of-two", (above(thresholds={"delegate": 2}), gear), "E_CHAIN"),
+        row("threshold-of-two", (two, gear), "E_CHAIN"),
+        row("threshold-met", (two, both)),
+        row("one-key-twice", (two, _doubled(gear)), "E_CHAIN"),
         row("expired", (industry, below(valid_until=ISSUED)), "E_TIME"),
         row("not-yet", (industry, below(valid_from=ISSUED)), "E_TIME", at=ISSUED - 1),
+        row("rotated", (industry, base, rotated.sign(GEAR, NEXT))),
+        row("rotated-by-nobody-new", (industry, base, rotated.sign(GEAR)), "E_CHAIN"),
+        row("rotated-not-as-committed", (industry, below(), rotated.sign(GEAR, NEXT)), "E_CHAIN"),
+        row("rotated-and-widened", (industry, base, widened.sign(GEAR, NEXT)), "E_SCOPE"),
     ]
+
+
+def _doubled(token):
+    """An envelope that one key signed twice, as no signer makes it."""
+    head, _, signature = token.split(".")
+    return f"{token}~{head}..{signature}"
 
 
 def answers():
@@ -323,6 +355,192 @@ def checkpoints():
     }
 
 
+def leaves():
+    """Leaves of the log with what they are made of, epochs, and what no leaf may look like."""
+    statement = digest(parties.GEAR_TOKEN)
+
+    def row(what, subject, version, said):
+        about = leaf.commitment(logbook.salt("88.100"), subject)
+        entry = leaf.Leaf(what, parties.prefix("88.100"), about, version, said).entry
+        return {
+            "what": what,
+            "prefix": "88.100",
+            "salt": b64encode(logbook.salt("88.100")),
+            "subject": subject,
+            "version": version,
+            "digest": said,
+            "entry": entry.decode(),
+            "hash": _base64([merkle.leaf_hash(entry)])[0],
+        }
+
+    good = row(What.RECORD, "88.100/GEAR-2026-000001", 7, digest(parties.GEAR_ITEM.sign(GEAR)))
+    epoch = leaf.Epoch(3, 70_001, sha256(b"identifiers"), sha256(b"prefixes"))
+    return {
+        "leaves": [
+            good,
+            row(What.LINK, f"{parties.GEAR_SAYS.link.key}/downstream", 1, statement),
+            row(What.DELEGATION, "88.100", 1, statement),
+            row(What.STATUS, "88.100", 1, leaf.suspension(statement)),
+            row(What.STATUS, "88.100", 1, statement),
+            row(What.REVOCATION, GEAR.public.kid, 40, statement),
+        ],
+        "epochs": [
+            {
+                "number": epoch.number,
+                "size": epoch.size,
+                "identifiers": b64encode(epoch.identifiers),
+                "prefixes": b64encode(epoch.prefixes),
+                "entry": epoch.entry.decode(),
+                "hash": _base64([merkle.leaf_hash(epoch.entry)])[0],
+            }
+        ],
+        "refused": [
+            good["entry"].replace(old, new)
+            for old, new in [
+                ("leaf/v1", "leaf/v2"),
+                ("record", "recall"),
+                ("88.100", "88.A"),
+                ("\n7\n", "\n07\n"),
+                ("\n7\n", "\n7\n\n"),
+                ("\n", "\r\n"),
+            ]
+        ]
+        + [good["entry"][:-1], good["entry"] + "x"],
+    }
+
+
+def prefixes():
+    """A map of prefixes, of 88, 88.100 (suspended) and 88.101, and how their values are made."""
+    rows = []
+    for index, token in enumerate(parties.DELEGATIONS):
+        envelope, delegation = parse_delegation(token)
+        prefix = str(delegation.subject)
+        said = leaf.suspension(envelope.digest) if prefix == "88.100" else envelope.digest
+        about = leaf.commitment(logbook.salt(prefix), prefix)
+        rows.append(
+            {
+                "prefix": prefix,
+                "salt": b64encode(logbook.salt(prefix)),
+                "commitment": about,
+                "delegation": envelope.digest,
+                "digest": said,
+                "index": index,
+                "key": prefix_key(prefix).hex(),
+                "value": prefix_value(index, b64decode(about), b64decode(said)).hex(),
+            }
+        )
+    tree = VerifiableMap([(bytes.fromhex(r["key"]), bytes.fromhex(r["value"])) for r in rows])
+    return {"root": tree.root.hex(), "prefixes": rows}
+
+
+def statements():
+    """The two other forms of a signed statement: several signatures, and one for many records."""
+    item = parties.GEAR_ITEM
+    several = cosign(item.sign(GEAR), forgeries.CHIP)
+    claims = [parties.record(f"88.100/B-{number}").claims() for number in range(5)]
+    statement, tokens = build(
+        claims, RECORD, GEAR, issued_at=ISSUED, prefix=parties.prefix("88.100")
+    )
+    batch = list(tokens)
+    payload, _index, path, _ = batch[2].split("~")
+    head, _, signature = several.partition("~")[2].split(".")
+    refused = {
+        "second-signature-spoiled": (several[:-4] + "AAAA", "E_SIG"),
+        "one-key-twice": (_doubled(item.sign(GEAR)), "E_CHAIN"),
+        "payload-repeated": (
+            f"{item.sign(GEAR)}~{head}.{several.split('.')[1]}.{signature}",
+            "E_FORMAT",
+        ),
+        "nine-signatures": (item.sign(GEAR) + f"~{head}..{signature}" * 8, "E_LIMIT"),
+        "of-another-index": (f"{payload}~1~{path}~{statement}", "E_INCLUSION"),
+        "index-beyond": (f"{payload}~5~{path}~{statement}", "E_INCLUSION"),
+        "index-with-a-zero": (f"{payload}~02~{path}~{statement}", "E_FORMAT"),
+        "path-cut": (f"{payload}~2~~{statement}", "E_INCLUSION"),
+        "payload-of-another": (f"{batch[3].split('~')[0]}~2~{path}~{statement}", "E_INCLUSION"),
+    }
+    return {
+        "keys": [dict(key.jwk) for key in forgeries.KEYS.values()],
+        "typ": RECORD,
+        "accepted": [
+            {**_envelope(found), "kids": list(found.kids)}
+            for found in (signed.parse(token, RECORD) for token in (several, *batch))
+        ],
+        "statement": statement,
+        "refused": [
+            {"name": name, "token": token, "code": code} for name, (token, code) in refused.items()
+        ],
+    }
+
+
+def proofs():
+    """Bundles and a full answer, with the trust bundle, and the verdict at a time."""
+    golden, rows = logbook.golden(), []
+    bundle, nothing = golden.bundle(), golden.absent()
+    serial = "88.100/GEAR-2026-000777"
+    class_token = parties.GEAR_CLASS.sign(GEAR)
+    suspended = logbook.Logbook()
+    for token in logbook.CHAIN:
+        suspended.delegate(token)
+    suspended.record(logbook.SHAFT_TOKEN)
+    suspended.suspend(parties.GEAR_TOKEN)
+    suspended.publish(NOW - 1, NOW - 1)
+    revoked = parties.delegation(
+        "88.100", "88", GEAR, revoked=(Revocation(GEAR.public.kid, "compromised", 2),)
+    ).sign(INDUSTRY)
+    late = logbook.Logbook()
+    for token in (parties.INDUSTRY_TOKEN, revoked):
+        late.delegate(token)
+    late.record(logbook.SHAFT_TOKEN)
+    late.publish(NOW - 1, NOW - 1)
+    shaft = (str(logbook.SHAFT.identifier), (logbook.SHAFT_TOKEN,))
+    edit = logbook.edited
+    for name, now, document in [
+        ("golden", NOW, bundle),
+        ("nothing-registered", NOW, nothing),
+        (
+            "covered-by-a-class",
+            NOW,
+            golden.book.bundle(serial, (class_token,), logbook.CHAIN),
+        ),
+        ("full-answer", NOW, golden.book.full(parties.golden_answer())),
+        ("too-old-to-be-current", NOW + 1_000, bundle),
+        ("before-it-was-seen", NOW - 1_000, bundle),
+        ("suspended", NOW, suspended.bundle(*shaft, logbook.CHAIN)),
+        ("revoked", NOW, late.bundle(*shaft, (parties.INDUSTRY_TOKEN, revoked))),
+        ("another-index", NOW, edit(bundle, "proof.log.entries.0.index", 3)),
+        ("another-epoch", NOW, edit(bundle, "proof.log.epoch.number", 3)),
+        (
+            "another-salt",
+            NOW,
+            edit(nothing, "proof.log.salt", b64encode(logbook.salt("another"))),
+        ),
+        (
+            "one-witness",
+            NOW,
+            edit(bundle, "proof.log.checkpoint", logbook.cosigned(golden.book.checkpoint(), NOW)),
+        ),
+        (
+            "absence-for-presence",
+            NOW,
+            edit(bundle, "proof.log.entries.0.map", nothing["proof"]["log"]["absent"]),
+        ),
+    ]:
+        found = judge(canonical.encode(document), logbook.trust(), now)
+        rows.append(
+            {
+                "name": name,
+                "now": now,
+                "state": found.state,
+                "valid_at_issue": found.valid_at_issue,
+                "current": found.current,
+                "codes": [item.code for item in found.codes],
+                "document": document,
+            }
+        )
+    document = trust_document([parties.ROOT_TOKEN], (), logbook.POLICY)
+    return {"trust": document, "documents": rows}
+
+
 FILES = {
     "identifiers.json": identifiers,
     "keys.json": keys,
@@ -335,6 +553,10 @@ FILES = {
     "merkle.json": trees,
     "map.json": maps,
     "checkpoints.json": checkpoints,
+    "leaves.json": leaves,
+    "prefixes.json": prefixes,
+    "statements.json": statements,
+    "proofs.json": proofs,
 }
 
 

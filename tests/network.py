@@ -7,6 +7,7 @@ net.grow("ab", "bc")                   a is part of b, b of c: registered, state
 import asyncio
 
 from resolver.trust import Verifier
+from schemas.envelope import digest
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM
 from schemas.source import Edges
@@ -64,6 +65,17 @@ class Network(Authority):
             for (link, stated), (_, token) in self.links.items()
             if (link.upstream, link.downstream, stated) == (node(upstream), node(downstream), side)
         )
+
+    def withdrawal(self, upstream, downstream, side):
+        """The envelope by which one side takes back what it says."""
+        link = next(
+            link
+            for link, stated in self.links
+            if (link.upstream, link.downstream, stated) == (node(upstream), node(downstream), side)
+        )
+        assertion, token = self.links[link, side]
+        gone = assertion.withdrawal(digest(token), assertion.issued_at)
+        return gone.sign(self.keys[assertion.asserter.prefix])
 
     def count(self, kind):
         return sum(1 for called, _ in self.calls if called == kind)

@@ -1,4 +1,4 @@
-"""tierlink for partners' own programs: `Client`, `AsyncClient` and `verify`.
+"""tierlink for partners' own programs: `Client`, `AsyncClient`, `verify` and `open_signer`.
 
     from tierlink import Client
 
@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tierlink.client import AsyncClient, Client
     from tierlink.client.verdict import verify
+    from tierlink.custody import enable_sm2, open_signer
 
-__all__ = ["AsyncClient", "Client", "verify"]
+__all__ = ["AsyncClient", "Client", "enable_sm2", "open_signer", "verify"]
 
 _HOME = {
     "AsyncClient": "tierlink.client",
     "Client": "tierlink.client",
+    "enable_sm2": "tierlink.custody",
+    "open_signer": "tierlink.custody",
     "verify": "tierlink.client.verdict",
 }
 

@@ -1,4 +1,4 @@
-"""Signing keys in files: PKCS#8 PEM, readable by their owner alone, encrypted on request.
+"""Signing keys in files: PKCS#8 PEM, readable by their owner alone, locked by scrypt on request.
 
 Secrets come as text or as the name of a file that holds it: `TIERLINK_KEY_PASSPHRASE` or
 `TIERLINK_KEY_PASSPHRASE_FILE`. The first form is seen by whoever may list processes.
@@ -12,17 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from schemas.errors import BadInput, VerifyError
 from schemas.keys import PrivateKey
+
+from . import pkcs8
 
 PASSPHRASE = "TIERLINK_KEY_PASSPHRASE"  # noqa: S105  the name of a variable, not a secret
 MAX_FILE = 64 * 1024
@@ -73,10 +68,7 @@ def _create(path: Path) -> BinaryIO:
 
 def save(path: Path, key: PrivateKey, phrase: bytes | None = None) -> None:
     """Write a key into a new file, mode 0600; a file that is there is never overwritten."""
-    encryption: KeySerializationEncryption = (
-        BestAvailableEncryption(phrase) if phrase else NoEncryption()
-    )
-    pem = key.handle.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    pem = pkcs8.to_pem(key.pkcs8(), phrase or None)
     try:
         with _create(path) as file:
             file.write(pem)
@@ -117,11 +109,24 @@ def _unlock(path: Path, pem: bytes, phrase: bytes | None) -> PrivateKey:
         )
     try:
         # A passphrase for other files does not hinder the reading of one without.
-        handle = load_pem_private_key(pem, phrase if encrypted else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        why = "another passphrase locks the key file" if encrypted else "not a PEM private key"
-        raise BadInput(why, value=str(path), fix="make one with `tierlink keygen`") from None
-    try:
-        return PrivateKey.from_handle(handle)
+        return _read(pem, phrase if encrypted else None)
     except VerifyError as err:
-        raise BadInput(err.detail, value=str(path), fix="make one with `tierlink keygen`") from None
+        fix = err.fix or "make one with `tierlink keygen`"
+        raise BadInput(err.detail, value=str(path), fix=fix) from None
+    except UnsupportedAlgorithm:
+        raise BadInput(
+            "the key file is of a kind that is not read here",
+            value=str(path),
+            fix=f"convert it: openssl pkcs8 -topk8 -scrypt -in '{path}' -out …",
+        ) from None
+    except (ValueError, TypeError):
+        why = "another passphrase locks the key file" if encrypted else "not a PEM private key"
+        fix = f"correct {PASSPHRASE}" if encrypted else "make one with `tierlink keygen`"
+        raise BadInput(why, value=str(path), fix=fix) from None
+
+
+def _read(pem: bytes, phrase: bytes | None) -> PrivateKey:
+    raw = pkcs8.from_pem(pem, phrase)
+    if raw is not None:
+        return PrivateKey.from_pkcs8(raw)
+    return PrivateKey.from_handle(load_pem_private_key(pem, phrase))

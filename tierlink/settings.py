@@ -33,6 +33,11 @@ class NodeSettings(BaseSettings):
     sample: Literal["battery", "none"] = Field(
         default="battery", description="the supply chain that `up` loads into an empty node"
     )
+    sm2: str = Field(
+        default="0",
+        description="1 admits SM2 keys and signatures, by the system's OpenSSL 3; "
+        "a path does by that libcrypto",
+    )
 
 
 def load(kind: type[T]) -> T:

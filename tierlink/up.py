@@ -14,9 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,12 +48,19 @@ from resolver.asgi import Route
 from resolver.config import ResolverSettings
 from resolver.edge import make_protocol
 from resolver.native import negotiate
+from resolver.proof import ROUTE as PROOF_ROUTE, ProofRoute
+from resolver.shared import Memory
 from resolver.trace import Tracer
 from resolver.trust import Verifier
 from schemas.chain import Trust, trust_document
 from schemas.errors import TierlinkError
 from schemas.identifier import Prefix
+from schemas.policy import LogPolicy
+from schemas.sm2 import SWITCH
 from tierlink import embedded, migrations, server
+from tierlink.anchor import follow_root, offline
+from tierlink.custody import admit_algorithms
+from tierlink.log import keeping
 from tierlink.settings import NodeSettings, keyring_key, load, private_write
 
 # What the registry answers; everything else is the resolver's.
@@ -54,6 +70,8 @@ REGISTRY_PATHS = (
     "/v1/identifiers",
     "/v1/links",
     "/v1/trust",
+    "/v1/roots",
+    "/v1/log",
     "/v1/changes",
     "/v1/source",
     "/docs",
@@ -82,8 +100,10 @@ class Node:
 
     @classmethod
     def read(cls) -> Node:
-        """Read the environment; raise BadInput."""
-        return cls(load(NodeSettings), Settings.load(), load(ResolverSettings))
+        """Read the environment, and admit the algorithms it names; raise BadInput."""
+        node = load(NodeSettings)
+        admit_algorithms({SWITCH: node.sm2})
+        return cls(node, Settings.load(), load(ResolverSettings))
 
     def keyring(self) -> Keyring:
         """Return the keyring under the given key, or under one kept in the data folder."""
@@ -149,38 +169,55 @@ def _run(
 async def _registry(node: Node, url: str, sockets: list[socket.socket]) -> None:
     async with _store(node, url) as store:
         keyring = node.keyring()
-        await _founded(store, keyring, node.node.data_dir)
-        app = create_registry(Deps(store, keyring, clock))
-        door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
-        await server.serve(app, door, sockets, _greeting(node, sockets))
+        await _founded(store, keyring, node)
+        async with keeping(store, keyring, node.registry, node.node.data_dir, clock) as log:
+            app = create_registry(_deps(node, store, keyring, log.policy))
+            door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
+            beside = partial(_all, _greeting(node, sockets), log.sequencer.run)
+            await server.serve(app, door, sockets, beside)
 
 
 async def _resolver(node: Node, url: str, sockets: list[socket.socket]) -> None:
     async with _store(node, url) as store:
-        reading = Resolver(Reader(store), Verifier(await _trust(store)), node.resolver)
+        reading = Resolver(
+            Reader(store),
+            Verifier(await _trust(store)),
+            node.resolver,
+            memory=_memory(node.resolver),
+        )
         app = create_resolver(reading, routes=_routes(reading))
         async with _following(reading):
             door = make_protocol(reading.answers, negotiate)
-            await server.serve(cast("ASGIApp", app), door, sockets, _greeting(node, sockets))
+            beside = partial(
+                _all, _greeting(node, sockets), partial(follow_root, store, reading.verifier)
+            )
+            await server.serve(cast("ASGIApp", app), door, sockets, beside)
 
 
 async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
     from tierlink.sample.loading import load as load_sample  # noqa: PLC0415  (needs the client, roles do not)
 
-    async with _store(node, url) as store:
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_store(node, url))
         keyring = node.keyring()
-        founded = await _founded(store, keyring, node.node.data_dir)
+        founded = await _founded(store, keyring, node)
+        log = await stack.enter_async_context(
+            keeping(store, keyring, node.registry, node.node.data_dir, clock)
+        )
         loaded = asyncio.Event()
-        trust = Trust.parse(_bundle(founded.root, ()))
-        reading = Resolver(Reader(store), Verifier(trust), node.resolver)
+        trust = Trust.parse(_bundle(founded.roots, ()))
+        reading = Resolver(
+            Reader(store), Verifier(trust), node.resolver, memory=_memory(node.resolver)
+        )
         app = Both(
-            create_registry(Deps(store, keyring, clock)),
+            create_registry(_deps(node, store, keyring, log.policy)),
             cast(
                 "ASGIApp",
                 create_resolver(
                     reading,
                     routes=_routes(reading),
                     checks=(lambda: "" if loaded.is_set() else "sample: still being loaded",),
+                    degraded=(log.amiss,),
                 ),
             ),
         )
@@ -192,14 +229,27 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
                 await load_sample(
                     base, operator, node.node.data_dir, recover=partial(_new_key, store), say=say
                 )
-            await _write_trust(store, node.node.data_dir)
+            await _write_trust(store, node.node.data_dir, log.policy)
             loaded.set()
             _greet(base, node.node)
-            await _keep_trust(store, node.node.data_dir)
+            await _keep_trust(store, node.node.data_dir, log.policy)
 
         async with _following(reading):
             door = make_protocol(reading.answers, negotiate)
-            await server.serve(app, door, sockets, prepare)
+            follow = partial(follow_root, store, reading.verifier)
+            beside = partial(_all, prepare, log.sequencer.run, follow)
+            await server.serve(app, door, sockets, beside)
+
+
+async def _all(*works: Callable[[], Awaitable[None]]) -> None:
+    """Do works beside each other until all are done, or one fails and ends the others."""
+    tasks = [asyncio.ensure_future(work()) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Both:
@@ -227,7 +277,20 @@ async def _store(node: Node, url: str) -> AsyncIterator[Store]:
 
 def _routes(reading: Resolver) -> tuple[Route, ...]:
     tracer = Tracer(reading.source, reading.verifier, boottime)
-    return (Route("/v1/trace/", tracer.handle),)
+    return (
+        Route("/v1/trace/", tracer.handle),
+        Route(PROOF_ROUTE, ProofRoute(reading.prover)),
+    )
+
+
+def _memory(settings: ResolverSettings) -> tuple[Memory, bytes] | None:
+    """Return the second cache and the secret of its seals, None where there is none."""
+    if settings.redis_url is None or settings.cache_key is None:
+        return None
+    from resolver.redis_memory import open_memory  # noqa: PLC0415  (an extra)
+
+    secret = settings.cache_key.get_secret_value().encode()
+    return open_memory(settings.redis_url.get_secret_value()), secret
 
 
 @contextlib.asynccontextmanager
@@ -239,12 +302,18 @@ async def _following(reading: Resolver) -> AsyncIterator[None]:
         await reading.stop()
 
 
+def _deps(node: Node, store: Store, keyring: Keyring, policy: LogPolicy) -> Deps:
+    seconds = node.registry.recovery_seconds
+    return Deps(store, keyring, clock, recovery_seconds=seconds, policy=policy)
+
+
 # What a founded database is, and the files that tell of it
 
 
-async def _founded(store: Store, keyring: Keyring, data_dir: Path) -> Founded:
+async def _founded(store: Store, keyring: Keyring, node: Node) -> Founded:
+    data_dir, root = node.node.data_dir, offline(node.registry, os.environ)
     async with store.write() as tx:
-        founded = await bootstrap.found(tx, keyring, clock())
+        founded = await bootstrap.found(tx, keyring, clock(), root)
         if founded.operator_key is not None:
             # Written before the commit: a key that nobody was told of could never be used.
             text = json.dumps({"prefix": ".", "api_key": founded.operator_key}, indent=1)
@@ -254,19 +323,21 @@ async def _founded(store: Store, keyring: Keyring, data_dir: Path) -> Founded:
 
 async def _trust(store: Store) -> Trust:
     async with store.read() as tx:
-        return Trust.parse(_bundle(await prefixes.root(tx), ()))
+        return Trust.parse(_bundle(await prefixes.roots(tx), ()))
 
 
-def _bundle(root: str, delegations: Iterable[str]) -> bytes:
-    return json.dumps(trust_document([root], delegations), indent=1).encode()
+def _bundle(
+    roots: Sequence[str], delegations: Iterable[str], policy: LogPolicy | None = None
+) -> bytes:
+    return json.dumps(trust_document(roots, delegations, policy), indent=1).encode()
 
 
-async def _write_trust(store: Store, data_dir: Path) -> None:
+async def _write_trust(store: Store, data_dir: Path, policy: LogPolicy) -> None:
     """Write trust.json where it says something else: what `tierlink verify` checks against."""
     async with store.read() as tx:
-        root = await prefixes.root(tx)
+        roots = await prefixes.roots(tx)
         delegations = [token async for page in prefixes.delegated(tx) for token in page]
-    document = _bundle(root, delegations)
+    document = _bundle(roots, delegations, policy)
     path = data_dir / "trust.json"
     if not path.exists() or path.read_bytes() != document:
         unfinished = path.with_suffix(".new")
@@ -274,12 +345,12 @@ async def _write_trust(store: Store, data_dir: Path) -> None:
         unfinished.replace(path)
 
 
-async def _keep_trust(store: Store, data_dir: Path) -> None:
+async def _keep_trust(store: Store, data_dir: Path, policy: LogPolicy) -> None:
     """Follow the delegations for as long as the node runs."""
     while True:
         await asyncio.sleep(TRUST_SECONDS)
         with contextlib.suppress(TierlinkError):
-            await _write_trust(store, data_dir)
+            await _write_trust(store, data_dir, policy)
 
 
 async def _new_key(store: Store, prefix: Prefix) -> str:

@@ -39,6 +39,20 @@ BACKFILL = (
         " UNION ALL SELECT digest, link_key, side FROM assertion_history) AS a"
         " WHERE changes.op = 2 AND changes.digest = a.digest"
     ),
+    # Suspensions and resumptions of a prefix took turns, and named no digest.
+    (
+        "UPDATE changes SET digest = CASE WHEN s.turn % 2 = 1 THEN"
+        " rtrim(translate(encode(sha256(convert_to("
+        "'tierlink-suspended' || chr(10) || s.digest, 'UTF8')), 'base64'), '+/', '-_'), '=')"
+        " ELSE s.digest END FROM (SELECT c.xid, c.id,"
+        " row_number() OVER (PARTITION BY c.about ORDER BY c.xid, c.id) AS turn,"
+        " rtrim(translate(encode(sha256(convert_to(d.delegation, 'UTF8')), 'base64'),"
+        " '+/', '-_'), '=') AS digest FROM changes AS c JOIN ("
+        "SELECT prefix, sequence, delegation FROM prefixes UNION ALL"
+        " SELECT prefix, sequence, delegation FROM delegation_history"
+        ") AS d ON d.prefix = c.about AND d.sequence = c.version WHERE c.what = 'status') AS s"
+        " WHERE changes.xid = s.xid AND changes.id = s.id"
+    ),
 )
 
 
@@ -51,6 +65,10 @@ def upgrade() -> None:
         " sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))"
     )
     op.alter_column("prefixes", "salt", nullable=False)
+    op.add_column(
+        "prefixes",
+        sa.Column("run", ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+    )
     op.add_column("changes", sa.Column("what", sa.Text(collation="C"), nullable=True))
     op.add_column("changes", sa.Column("subject", sa.Text(collation="C"), nullable=True))
     for statement in BACKFILL:
@@ -168,6 +186,7 @@ def _create_log() -> None:
         sa.PrimaryKeyConstraint("size", name="pk_log_checkpoint"),
     )
     op.create_index("ix_log_checkpoint_epoch", "log_checkpoint", ["epoch"])
+    op.create_index("ix_log_checkpoint_time_size", "log_checkpoint", ["time", "size"])
     op.create_table(
         "map_bucket",
         sa.Column("map", sa.SmallInteger(), nullable=False),
@@ -187,4 +206,5 @@ def downgrade() -> None:
         op.drop_table(name)
     op.drop_column("changes", "subject")
     op.drop_column("changes", "what")
+    op.drop_column("prefixes", "run")
     op.drop_column("prefixes", "salt")

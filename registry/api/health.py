@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from registry import prefixes
 from registry.api.deps import Read
 from registry.api.openapi import problems
+from registry.log import reading
 
 router = APIRouter(tags=["operations"])
 
@@ -28,4 +31,6 @@ async def healthz() -> JSONResponse:
 async def readyz(tx: Read) -> JSONResponse:
     """Say so, or 503 with what is amiss and the command that mends it."""
     await prefixes.root(tx)
-    return JSONResponse({"status": "ready"}, headers=_HEADERS)
+    log = await reading.standing(tx)
+    view = None if log is None else asdict(log)
+    return JSONResponse({"status": "ready", "log": view}, headers=_HEADERS)

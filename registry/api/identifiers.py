@@ -24,7 +24,7 @@ from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
 from registry.api.openapi import problems
 from registry.batch import RecordBatch
 from registry.identifiers import Entry, Past, Registered, Standing
-from registry.succession import ANY_VERSION, blame_identifier, read_offer
+from registry.succession import ANY_VERSION, Offer, blame_identifier, read_offer
 from schemas.answer import rfc3339
 from schemas.canonical import MAX_INTEGER, JsonObject
 from schemas.errors import BadInput, BadQuery, TierlinkError
@@ -53,6 +53,7 @@ _DRAFT: JsonObject = {
         }
     ],
     "attributes": {"capacity": "280 Ah", "chemistry": "LFP"},
+    "hidden": [{"audience": ["partner"], "attributes": {"cycles": "6000"}}],
 }
 _TOKEN = "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJhdHRyaWJ1dGVzIjoi….c2lnbmF0dXJl…"  # noqa: S105  (an example)
 _VIEW: JsonObject = {
@@ -159,8 +160,8 @@ class VersionsQuery(BaseModel):
 async def register(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -> Response:
     """Register an envelope that you signed, or a draft for the hosted key to sign."""
     now = deps.clock()
-    offer = read_offer(await _object(request), now)
-    return _shown(await identifiers.register(tx, deps.keyring, caller, offer, now))
+    offer = read_offer(await _object(request), now, deps.keyring.salt)
+    return _shown(await identifiers.register(tx, deps.keyring, caller, offer, now), offer)
 
 
 @router.post(
@@ -271,16 +272,12 @@ async def update(
     if "envelope" not in body:
         body.setdefault("identifier", about.text)
     now = deps.clock()
+    offer = read_offer(body, now, deps.keyring.salt)
+    match = _match(request)
     done = await identifiers.update(
-        tx,
-        deps.keyring,
-        caller,
-        about,
-        offer=read_offer(body, now),
-        match=_match(request),
-        now=now,
+        tx, deps.keyring, caller, about, offer=offer, match=match, now=now
     )
-    return _shown(done)
+    return _shown(done, offer)
 
 
 @router.delete(
@@ -303,7 +300,7 @@ async def retire(
     about = path_identifier(request, _HEAD)
     now = deps.clock()
     given = await request.body()
-    offer = read_offer(await _object(request), now) if given else None
+    offer = read_offer(await _object(request), now, deps.keyring.salt) if given else None
     done = await identifiers.retire(
         tx, deps.keyring, caller, about, offer=offer, match=_match(request), now=now
     )
@@ -318,11 +315,14 @@ async def _object(request: Request) -> JsonObject:
         raise
 
 
-def _shown(done: Registered) -> Response:
+def _shown(done: Registered, offer: Offer | None = None) -> Response:
     stands = done.standing
+    view = _view(stands)
+    if offer is not None and offer.marked:
+        view["disclosures"] = [item.disclosure.text for item in offer.marked]
     location = f"/{Identifier.parse(stands.identifier).path}"
     headers = {"etag": f'"{stands.version}"', "location": location, "cache-control": "no-cache"}
-    return JSONResponse(_view(stands), 201 if done.created else 200, headers)
+    return JSONResponse(view, 201 if done.created else 200, headers)
 
 
 def _view(stands: Standing) -> JsonObject:

@@ -47,7 +47,7 @@ _STATED = {
     "side": "downstream",
     "version": 1,
     "state": "asserted",
-    "attest": "one-sided",
+    "link_state": "proposed",
     "upstream": "88.118.8/CELL-2026-000117",
     "downstream": "88.118.9/MODULE-2026-0042",
     "type": "CONTAINED_IN",
@@ -63,7 +63,7 @@ _LISTED = {
             "upstream": "88.118.8/CELL-2026-000117",
             "downstream": "88.118.9/MODULE-2026-0042",
             "type": "CONTAINED_IN",
-            "attest": "one-sided",
+            "state": "proposed",
             "quantity": {"value": "12", "unit": "H87"},
             "lifecycle": "asBuilt",
             "asserted_by": ["downstream"],
@@ -107,7 +107,7 @@ _BATCH = {
 }
 _RESULTS = (
     f'{{"line":1,"link_key":"{_STATED["link_key"]}","side":"downstream","status":201,'
-    '"version":1,"state":"asserted","attest":"one-sided"}\n'
+    '"version":1,"state":"asserted","link_state":"proposed"}\n'
     '{"line":2,"title":"Verification failed","status":400,"code":"E_SIG",'
     '"detail":"signature does not verify"}\n'
 )
@@ -205,7 +205,7 @@ def view(stated: Stated) -> JsonObject:
         "side": said.side,
         "version": said.version,
         "state": said.state,
-        "attest": stated.attest,
+        "link_state": stated.link_state,
         "upstream": said.link.upstream.text,
         "downstream": said.link.downstream.text,
         "type": said.link.type,

@@ -27,7 +27,7 @@ _EXAMPLES: Mapping[int, TierlinkError] = {
     409: errors.Conflict("88.118.8 is allocated already", value="88.118.8", code="prefix_taken"),
     410: errors.Retired("88.118.8/A-1 was retired", value="88.118.8/A-1"),
     412: errors.VersionStale("version 3 stands", value=2, fix="read it again"),
-    413: errors.TooLarge("the body has more than 65536 bytes", value=65536),
+    413: errors.TooLarge("the body has more than 131072 bytes", value=131072),
     415: errors.Unsupported("the body is not declared as JSON", value="text/plain"),
     428: errors.PreconditionRequired("an update says what it replaces", fix="send If-Match"),
     503: errors.Unavailable("the database does not answer"),

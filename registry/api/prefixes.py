@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry import prefixes
+from registry import prefixes, rotations
 from registry.api.deps import CallerDep, DepsDep, PathPrefix, Read, StrictQuery, Write, read_prefix
 from registry.api.openapi import problems
+from registry.custody import Offer
 from registry.delegations import OfferedKey
 from registry.prefixes import Holding, Wanted
 from schemas import api
@@ -17,7 +18,7 @@ from schemas.answer import rfc3339
 from schemas.delegation import DelegatedKey
 from schemas.errors import BadQuery, TierlinkError
 from schemas.identifier import Prefix
-from schemas.keys import PublicKey, b64decode, b64encode
+from schemas.keys import KeyId, PublicKey, b64decode, b64encode
 
 MAX_PAGE = 500
 
@@ -45,9 +46,7 @@ async def allocate(
 ) -> api.PrefixCreated:
     """Allocate; the answer holds the first API key of the new prefix, shown this once."""
     organisation = prefixes.Organisation(**body.organisation.model_dump())
-    wanted = Wanted(
-        Prefix.parse(body.prefix), organisation, _keys(body.keys), body.delegation, body.node
-    )
+    wanted = Wanted(Prefix.parse(body.prefix), organisation, offer(body), body.node)
     held, key = await prefixes.allocate(tx, deps.keyring, caller, wanted, deps.clock())
     return api.PrefixCreated(**_members(held), api_key=key.text)
 
@@ -86,15 +85,8 @@ async def delegate(
     prefix: PathPrefix, body: api.NewDelegation, tx: Write, caller: CallerDep, deps: DepsDep
 ) -> api.PrefixView:
     """Replace the keys; those before stay valid for five minutes, and for what they signed."""
-    held = await prefixes.delegate(
-        tx,
-        deps.keyring,
-        caller,
-        prefix,
-        offered=_keys(body.keys),
-        given=body.delegation,
-        now=deps.clock(),
-    )
+    now = deps.clock()
+    held = await rotations.delegate(tx, deps.keyring, caller, prefix, offer(body), now=now)
     return view(held)
 
 
@@ -151,7 +143,22 @@ def _members(held: Holding) -> dict[str, Any]:
         "delegation": row.delegation,
         "keys": [item.claims() for item in held.delegation.keys],
         "hosted": row.hosted,
+        "run": list(row.run),
+        "recovery": None
+        if row.recovery is None
+        else api.RecoveryView(
+            sequence=row.recovery.sequence,
+            effective_at=rfc3339(row.recovery.effective_at),
+            delegation=row.recovery.delegation,
+        ),
     }
+
+
+def offer(body: api.NewPrefix | api.NewDelegation | api.NewRotation | api.NewRevocation) -> Offer:
+    """Return what a body says of a holder's keys."""
+    thresholds: dict[str, int] = dict(body.thr.items())
+    next_keys = tuple(KeyId(kid) for kid in body.next)
+    return Offer(_keys(body.keys), next_keys, thresholds, body.delegation)
 
 
 def _keys(bodies: list[api.OfferedKey]) -> tuple[OfferedKey, ...]:

@@ -17,11 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry import idempotency
 from registry.accounts import Caller
 from registry.idempotency import Answer, Claim
+from registry.config import RECOVERY_SECONDS
 from registry.keyring import Keyring
 from registry.store.engine import ReadTx, Store, WriteTx
 from schemas.errors import TooLarge
+from schemas.policy import LogPolicy
 
-MAX_BODY = 64 * 1024
+MAX_BODY = 128 * 1024  # the largest signed record of either form, and room
 REPLAYED = "idempotency-replayed"
 
 _KEY = "tierlink.session"
@@ -35,6 +37,8 @@ class Deps:
     store: Store
     keyring: Keyring
     clock: Callable[[], int]  # Unix seconds
+    recovery_seconds: int = RECOVERY_SECONDS  # how long a recovery waits
+    policy: LogPolicy | None = None  # of the node's log, for the trust bundle
 
 
 class Replay(Exception):

@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from registry import prefixes
-from registry.api.deps import Read
+from registry.api.deps import DepsDep, Read
 from registry.api.openapi import problems
 from schemas import api
+from schemas.policy import LogPolicy
 
 router = APIRouter(tags=["trust"])
 
@@ -22,17 +23,21 @@ router = APIRouter(tags=["trust"])
     response_model=api.TrustView,
     responses=problems(503),
 )
-async def trust(tx: Read) -> StreamingResponse:
+async def trust(tx: Read, deps: DepsDep) -> StreamingResponse:
     """Give trust.json; pin its roots, the delegations are a convenience."""
-    root = await prefixes.root(tx)
-    return StreamingResponse(_document(root, prefixes.delegated(tx)), media_type="application/json")
+    roots = await prefixes.roots(tx)
+    pages = prefixes.delegated(tx)
+    return StreamingResponse(_document(roots, pages, deps.policy), media_type="application/json")
 
 
-async def _document(root: str, pages: AsyncIterator[Sequence[str]]) -> AsyncIterator[str]:
+async def _document(
+    roots: Sequence[str], pages: AsyncIterator[Sequence[str]], policy: LogPolicy | None
+) -> AsyncIterator[str]:
     """Write it page by page: a national registry has many delegations."""
-    yield f'{{"v":1,"roots":[{json.dumps(root)}],"delegations":['
+    versions = ",".join(json.dumps(token) for token in roots)
+    yield f'{{"v":1,"roots":[{versions}],"delegations":['
     comma = ""
     async for page in pages:
         yield comma + ",".join(json.dumps(token) for token in page)
         comma = ","
-    yield "]}"
+    yield "]}" if policy is None else "]," + json.dumps(policy.members())[1:]

@@ -115,6 +115,18 @@ class Store:
                 yield await _driver(connection)
 
     @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """Give a connection outside of the pool, closed at the end: for locks of a session.
+
+        Raise Unavailable where the database is away, or goes away meanwhile.
+        """
+        with _translated():
+            async with self.engine.connect() as connection:
+                driver = await _driver(connection)
+                await connection.run_sync(lambda sync: sync.detach())
+                yield driver
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[WriteTx]:
         """Open a transaction and commit it at the end; raise Unavailable where it cannot be.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,8 @@ from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import challenges, hosted_keys
 from schemas.identifier import Prefix
 from schemas.keys import KeyId
+
+LOG_USE = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,23 @@ async def find_hosted(tx: ReadTx, prefix: Prefix, use: str) -> SealedKey | None:
     return SealedKey(row.kid, row.sealed) if row else None
 
 
+async def find_kids(tx: ReadTx, prefix: Prefix, kids: Collection[str]) -> Sequence[SealedKey]:
+    """Return those of some keys of a prefix that are hosted, by kid."""
+    query = (
+        select(hosted_keys.c.kid, hosted_keys.c.sealed)
+        .where(hosted_keys.c.prefix == str(prefix), hosted_keys.c.kid.in_(list(kids)))
+        .order_by(hosted_keys.c.kid)
+    )
+    return [SealedKey(row.kid, row.sealed) for row in await tx.connection.execute(query)]
+
+
+async def find_any(tx: ReadTx) -> tuple[Prefix, SealedKey] | None:
+    """Return some hosted key with its holder, None where no key is hosted at all."""
+    query = select(hosted_keys.c.prefix, hosted_keys.c.kid, hosted_keys.c.sealed).limit(1)
+    row = (await tx.connection.execute(query)).one_or_none()
+    return (Prefix.parse(row.prefix), SealedKey(row.kid, row.sealed)) if row else None
+
+
 async def hosted_kids(tx: ReadTx, prefix: Prefix) -> frozenset[str]:
     """Return the key ids that are hosted for a prefix."""
     query = select(hosted_keys.c.kid).where(hosted_keys.c.prefix == str(prefix))
@@ -50,10 +69,15 @@ async def hosted_kids(tx: ReadTx, prefix: Prefix) -> frozenset[str]:
 
 
 async def retain_hosted(tx: WriteTx, prefix: Prefix, uses: Mapping[KeyId, Sequence[str]]) -> None:
-    """Destroy the hosted keys of a prefix that are not named; set the uses of those that are."""
+    """Destroy the hosted keys of a prefix that are not named; set the uses of those that are.
+
+    The log's own key hangs on no delegation and is let be.
+    """
     await tx.connection.execute(
         delete(hosted_keys).where(
-            hosted_keys.c.prefix == str(prefix), hosted_keys.c.kid.not_in(list(uses))
+            hosted_keys.c.prefix == str(prefix),
+            hosted_keys.c.kid.not_in(list(uses)),
+            ~hosted_keys.c.uses.contains([LOG_USE]),
         )
     )
     for kid, names in uses.items():
@@ -62,6 +86,15 @@ async def retain_hosted(tx: WriteTx, prefix: Prefix, uses: Mapping[KeyId, Sequen
             .where(hosted_keys.c.prefix == str(prefix), hosted_keys.c.kid == kid)
             .values(uses=list(names))
         )
+
+
+async def delete_hosted(tx: WriteTx, prefix: Prefix, use: str) -> None:
+    """Destroy the hosted keys of a prefix that have a use."""
+    await tx.connection.execute(
+        delete(hosted_keys).where(
+            hosted_keys.c.prefix == str(prefix), hosted_keys.c.uses.contains([use])
+        )
+    )
 
 
 async def insert_challenge(

@@ -50,7 +50,6 @@ class Listed:
     lifecycle: str
     occurrence: str
     link_key: str
-    sides: int
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
@@ -124,7 +123,7 @@ _DROP = f"DELETE FROM edges AS e USING {_ENDS} WHERE {_THIS_EDGE} AND e.sides = 
 
 # Sorted and cut by the primary key; the row comparison is one range of it.
 _PAGE = """
-SELECT e.direction, e.far, e.type, e.lifecycle, e.occurrence, e.link_key, e.sides
+SELECT e.direction, e.far, e.type, e.lifecycle, e.occurrence, e.link_key
 FROM edges AS e
 WHERE e.unit = $1 AND e.near = $2
     AND ($3::text IS NULL OR e.direction = $3) AND ($4::text IS NULL OR e.type = $4)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    Label,
     LargeBinary,
     Row as SqlRow,
     Select,
     exists,
+    func,
     insert,
     literal,
+    literal_column,
     null,
     select,
     update,
@@ -26,10 +29,18 @@ from registry.store.tables import (
     node,
     organisations,
     prefixes,
+    recoveries,
 )
+from schemas.delegation import USES
+from schemas.errors import Unavailable
 from schemas.identifier import Prefix
 
 ACTIVE, SUSPENDED = "active", "suspended"
+
+# The row was last changed by a transaction that got its id after this one got its own.
+_OVERTAKEN: Label[bool] = literal_column(
+    "coalesce(age(prefixes.xmin) < age(pg_current_xact_id_if_assigned()::xid), false)"
+).label("overtaken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,26 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One step of a chain as it is stored."""
+    """One step of a chain as it is stored; `run` is what `delegation` rests on, oldest first."""
 
     prefix: Prefix
     status: str
     delegation: str
+    run: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The parent's last delegation and the holder's own ones since."""
+        return (*self.run, self.delegation)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A delegation that waits for its time."""
+
+    sequence: int
+    delegation: str
+    effective_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +87,38 @@ class Row:
     sequence: int
     delegation: str
     hosted: bool
+    run: tuple[str, ...] = ()
+    recovery: Recovery | None = None
 
 
 async def lineage(tx: ReadTx, prefix: Prefix) -> Sequence[Link]:
     """Return what is allocated of a prefix and its ancestors, the root first. One statement."""
     names = [str(item) for item in (prefix, *prefix.ancestors())]
-    query = select(prefixes.c.prefix, prefixes.c.status, prefixes.c.delegation).where(
-        prefixes.c.prefix.in_(names)
-    )
+    query = select(
+        prefixes.c.prefix, prefixes.c.status, prefixes.c.delegation, prefixes.c.run
+    ).where(prefixes.c.prefix.in_(names))
     rows = await tx.connection.execute(query)
-    links = [Link(Prefix.parse(row.prefix), row.status, row.delegation) for row in rows]
+    links = [
+        Link(Prefix.parse(row.prefix), row.status, row.delegation, tuple(row.run)) for row in rows
+    ]
     return sorted(links, key=lambda link: len(link.prefix.labels))
 
 
 async def lock(tx: WriteTx, prefix: Prefix) -> bool:
-    """Keep others from changing a prefix, or what is right below it, until the end."""
+    """Keep others from changing a prefix, or what is right below it, until the end.
+
+    The log orders writes by transaction id. Raise Unavailable where the prefix was changed by a
+    transaction younger than this one: what this one says of it would stand before that.
+    """
     query = (
-        select(prefixes.c.prefix)
+        select(prefixes.c.prefix, _OVERTAKEN)
         .where(prefixes.c.prefix == str(prefix))
         .with_for_update(key_share=True)
     )
-    return (await tx.connection.execute(query)).one_or_none() is not None
+    row = (await tx.connection.execute(query)).one_or_none()
+    if row is not None and row.overtaken:
+        raise Unavailable(f"{prefix} was changed by somebody else at the same time")
+    return row is not None
 
 
 async def find(tx: ReadTx, prefix: Prefix) -> Row | None:
@@ -100,15 +137,41 @@ async def page(tx: ReadTx, parent: Prefix | None, after: str | None, limit: int)
     return [_row(row) for row in await tx.connection.execute(query)]
 
 
-async def delegations(tx: ReadTx, after: str, limit: int) -> Sequence[tuple[str, str]]:
-    """Return (prefix, delegation envelope) in byte order after a prefix."""
+async def delegations(tx: ReadTx, after: str, limit: int) -> Sequence[tuple[str, Sequence[str]]]:
+    """Return (prefix, its run of delegation envelopes) in byte order after a prefix."""
     query = (
-        select(prefixes.c.prefix, prefixes.c.delegation)
+        select(prefixes.c.prefix, prefixes.c.delegation, prefixes.c.run)
         .where(prefixes.c.prefix > after)
         .order_by(prefixes.c.prefix)
         .limit(limit)
     )
-    return [(row.prefix, row.delegation) for row in await tx.connection.execute(query)]
+    rows = await tx.connection.execute(query)
+    return [(row.prefix, (*row.run, row.delegation)) for row in rows]
+
+
+async def bases(tx: ReadTx, parent: Prefix, after: str, limit: int) -> Sequence[tuple[str, str]]:
+    """Return (prefix, its parent's last delegation) of those right below one, in byte order."""
+    base = func.coalesce(prefixes.c.run[1], prefixes.c.delegation).label("base")
+    query = (
+        select(prefixes.c.prefix, base)
+        .where(prefixes.c.parent == str(parent), prefixes.c.prefix > after)
+        .order_by(prefixes.c.prefix)
+        .limit(limit)
+    )
+    return [(row.prefix, row.base) for row in await tx.connection.execute(query)]
+
+
+async def longest_below(tx: ReadTx, prefix: Prefix) -> int:
+    """Return how many delegations the longest chain from a prefix downwards adds, 0 without any."""
+    query = (
+        select(prefixes.c.prefix, prefixes.c.parent, func.cardinality(prefixes.c.run).label("run"))
+        .where(prefixes.c.prefix > f"{prefix}.", prefixes.c.prefix < f"{prefix}/")
+        .order_by(prefixes.c.prefix)  # whoever is above comes before
+    )
+    length = {str(prefix): 0}
+    for row in await tx.connection.execute(query):
+        length[row.prefix] = length.get(row.parent, 0) + row.run + 1
+    return max(length.values())
 
 
 async def first_below(tx: ReadTx, prefix: Prefix) -> str | None:
@@ -159,8 +222,13 @@ async def insert_prefix(
     return (await tx.connection.execute(statement)).one_or_none() is not None
 
 
-async def replace_delegation(tx: WriteTx, prefix: Prefix, sequence: int, delegation: str) -> None:
-    """Put a newer delegation in place and the one before into the history. One statement."""
+async def replace_delegation(
+    tx: WriteTx, prefix: Prefix, sequence: int, delegation: str, run: Sequence[str] = ()
+) -> None:
+    """Put a newer delegation in place and the one before into the history. One statement.
+
+    `run` is what the newer one rests on: nothing for a parent's.
+    """
     before = (
         select(prefixes.c.prefix, prefixes.c.sequence, prefixes.c.delegation)
         .where(prefixes.c.prefix == str(prefix))
@@ -175,7 +243,7 @@ async def replace_delegation(tx: WriteTx, prefix: Prefix, sequence: int, delegat
     await tx.connection.execute(
         update(prefixes)
         .where(prefixes.c.prefix == kept.c.prefix)
-        .values(sequence=sequence, delegation=delegation)
+        .values(sequence=sequence, delegation=delegation, run=list(run))
     )
 
 
@@ -210,7 +278,10 @@ async def find_incarnation(tx: ReadTx) -> str | None:
 
 
 def _rows() -> Select[*tuple[Any, ...]]:
-    hosted = exists().where(hosted_keys.c.prefix == prefixes.c.prefix)
+    # A key of the log, one that is only committed to, one that waits for a recovery: none acts yet.
+    hosted = exists().where(
+        hosted_keys.c.prefix == prefixes.c.prefix, hosted_keys.c.uses.overlap(sorted(USES))
+    )
     return select(
         prefixes.c.prefix,
         prefixes.c.parent,
@@ -221,7 +292,13 @@ def _rows() -> Select[*tuple[Any, ...]]:
         organisations.c.uscc,
         organisations.c.lei,
         hosted.label("hosted"),
-    ).join_from(prefixes, organisations)
+        prefixes.c.run,
+        recoveries.c.sequence.label("recovery_sequence"),
+        recoveries.c.delegation.label("recovery_delegation"),
+        recoveries.c.effective_at,
+    ).select_from(
+        prefixes.join(organisations).outerjoin(recoveries, recoveries.c.prefix == prefixes.c.prefix)
+    )
 
 
 def _row(row: SqlRow[*tuple[Any, ...]]) -> Row:
@@ -233,4 +310,8 @@ def _row(row: SqlRow[*tuple[Any, ...]]) -> Row:
         sequence=row.sequence,
         delegation=row.delegation,
         hosted=row.hosted,
+        run=tuple(row.run),
+        recovery=None
+        if row.effective_at is None
+        else Recovery(row.recovery_sequence, row.recovery_delegation, row.effective_at),
     )

@@ -56,7 +56,7 @@ class RuleRow:
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """One standing assertion of a link, as seen from the end asked for."""
+    """One side's newest statement of a link that stands, as seen from the end asked for."""
 
     near: str
     direction: str  # where the far end lies
@@ -71,11 +71,17 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRow:
-    """A prefix that lives here."""
+    """A prefix that lives here; `run` are the delegations that its newest one rests on, in order."""
 
     prefix: str
     status: str
     delegation: str
+    run: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The parent's last delegation and the holder's own ones since: all that a chain needs."""
+        return (*self.run, self.delegation)
 
 
 @dataclass(slots=True)
@@ -164,7 +170,7 @@ lineage AS (
 )"""
 
 _EDGE_COLUMNS = """e.unit, e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence,
-                e.far_unit, e.link_key, e.sides"""
+                e.far_unit, e.link_key"""
 
 # Both directions get their turn, so that many uses of a part do not hide what it is made of.
 _LINKS_OF_EACH = f"""
@@ -199,20 +205,17 @@ edge AS MATERIALIZED (
     ) AS e
 )"""
 
-# A side is looked up only where it stands; upstream is bit 1, downstream bit 2.
+# Both sides are looked up, also the one that does not stand: what it took back it says too.
 _STATED = """
-stated AS (
+stated AS MATERIALIZED (
     SELECT e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, s.side, e.rank, s.envelope
     FROM edge AS e CROSS JOIN LATERAL (
         SELECT x.side, x.envelope FROM assertions AS x
-        WHERE x.unit = e.unit AND x.link_key = e.link_key AND x.state = 'asserted'
+        WHERE x.unit = e.unit AND x.link_key = e.link_key
             AND x.side = CASE e.direction WHEN 'upstream' THEN 'downstream' ELSE 'upstream' END
-            AND e.sides & CASE e.direction WHEN 'upstream' THEN 2 ELSE 1 END <> 0
         UNION ALL
         SELECT x.side, x.envelope FROM assertions AS x
-        WHERE x.unit = e.far_unit AND x.link_key = e.link_key AND x.state = 'asserted'
-            AND x.side = e.direction
-            AND e.sides & CASE e.direction WHEN 'upstream' THEN 1 ELSE 2 END <> 0
+        WHERE x.unit = e.far_unit AND x.link_key = e.link_key AND x.side = e.direction
         OFFSET 0
     ) AS s
 )"""
@@ -221,8 +224,8 @@ _FAR_PREFIXES = """
     UNION
     SELECT array_to_string(f.labels[1:n], '.')
     FROM (
-        SELECT DISTINCT string_to_array(split_part(e.far, '/', 1), '.') AS labels
-        FROM edge AS e WHERE e.sides & CASE e.direction WHEN 'upstream' THEN 1 ELSE 2 END <> 0
+        SELECT DISTINCT string_to_array(split_part(s.far, '/', 1), '.') AS labels
+        FROM stated AS s WHERE s.side = s.direction
     ) AS f CROSS JOIN LATERAL generate_series(1, cardinality(f.labels)) AS n"""
 
 
@@ -231,9 +234,9 @@ def _prefixes(far: str) -> str:
 wanted AS MATERIALIZED (
     SELECT w.prefix FROM unnest($4::text[]) AS w (prefix){far}
 ), holder AS MATERIALIZED (
-    SELECT p.prefix, p.status, p.delegation
+    SELECT p.prefix, p.status, p.delegation, p.run
     FROM wanted AS w CROSS JOIN LATERAL (
-        SELECT p.prefix, p.status, p.delegation FROM prefixes AS p
+        SELECT p.prefix, p.status, p.delegation, p.run FROM prefixes AS p
         WHERE p.prefix = w.prefix OFFSET 0
     ) AS p
 )"""
@@ -249,8 +252,8 @@ _SELECT_LINKS = """
 UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occurrence, s.side,
     s.rank, s.envelope FROM stated AS s"""
 _SELECT_PREFIXES = """
-UNION ALL SELECT 'prefix', p.prefix, p.status, NULL, NULL, NULL, NULL, NULL, NULL, p.delegation
-FROM holder AS p"""
+UNION ALL SELECT 'prefix', p.prefix, p.status, array_to_string(p.run, ' '), NULL, NULL, NULL, NULL,
+    NULL, p.delegation FROM holder AS p"""
 
 
 def _select_records(source: str) -> str:
@@ -353,5 +356,5 @@ def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
             case "link":
                 read.links.append(LinkRow(*row[1:10]))
             case "prefix":
-                read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9])
+                read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], tuple(row[3].split()))
     return read

@@ -105,6 +105,10 @@ prefixes = Table(
     _now("created_at"),
     # What stands in the log for a subject under this prefix is hashed with it. It never changes.
     Column("salt", LargeBinary, nullable=False),
+    # The holder's own delegations since the parent's last one, that one first: whoever checks
+    # `delegation` needs them, so they are read with it. Empty where it is the parent's, and for
+    # the root, whose earlier versions are in the history alone.
+    Column("run", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     Index(None, "parent", "prefix"),
 )
@@ -377,6 +381,7 @@ log_checkpoint = Table(
     Column("time", BigInteger, nullable=False),  # when the quorum had seen it, Unix seconds
     Column("note", Text, nullable=False),
     Index(None, "epoch"),
+    Index(None, "time", "size"),
 )
 
 # The verifiable maps (0 identifiers, 1 prefixes) by the first bits of a key. A bucket is never

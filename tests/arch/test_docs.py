@@ -11,6 +11,7 @@ from resolver.config import ResolverSettings
 from tierlink import up
 from tierlink.cli import app
 from tierlink.settings import NodeSettings
+from tierlink.witness.settings import WitnessSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,12 +32,14 @@ def test_commands_and_their_options():
 def test_settings_are_settings():
     fields = {
         f"TIERLINK_{name.upper()}"
-        for settings in (Settings, ResolverSettings, NodeSettings)
+        for settings in (Settings, ResolverSettings, NodeSettings, WitnessSettings)
         for name in settings.model_fields
     }
     # read by the command line
     fields |= {"TIERLINK_API_KEY", "TIERLINK_API_KEY_FILE", "TIERLINK_KEY", "TIERLINK_URL"}
-    assert set(re.findall(r"TIERLINK_[A-Z_]+", README)) <= fields
+    fields |= {"TIERLINK_KEY_PASSPHRASE", "TIERLINK_KEY_PASSPHRASE_FILE"}
+    fields |= {"TIERLINK_PKCS11_MODULE", "TIERLINK_PKCS11_PIN_FILE"}
+    assert set(re.findall(r"TIERLINK_[A-Z0-9_]+", README)) <= fields
 
 
 def test_make_targets_exist():

@@ -73,7 +73,7 @@ def test_a_vehicle_traces_back_to_its_material(battery):
     assert up.returncode == 0, up.stderr
     trace = json.loads(up.stdout)
     assert max(item["depth"] for item in trace["nodes"]) >= 4
-    assert {"mutual", "one-sided"} & {edge["attest"] for edge in trace["edges"]}
+    assert {"mutual", "proposed"} & {edge["state"] for edge in trace["edges"]}
     down = battery.cli("trace", examples["material_batch"], "--direction", "downstream", "--json")
     assert examples["vehicle"].partition("/")[0] in {
         item["identifier"].partition("/")[0] for item in json.loads(down.stdout)["nodes"]

@@ -1,4 +1,6 @@
-"""The command line. Exit codes: 0 found or valid, 1 not found, invalid or refused, 2 usage.
+"""The command line.
+
+Exit codes: 0 found or valid, 1 not found, invalid or refused, 2 usage, 3 cannot be told.
 
 One file per noun; this one lists the commands in the order of `tierlink --help`. A command imports
 what it needs when it runs, so that help and completion come at once.
@@ -10,7 +12,19 @@ import sys
 
 import typer
 
-from . import identifiers, imports, keys, links, node, prefixes, proof, trace
+from . import (
+    custody,
+    identifiers,
+    imports,
+    keys,
+    links,
+    node,
+    prefixes,
+    proof,
+    root,
+    trace,
+    witness,
+)
 from .failing import Commands
 
 __all__ = ["app", "main"]
@@ -22,16 +36,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="TIERLINK_URL names the node, TIERLINK_API_KEY (or _FILE) who asks, TIERLINK_KEY the key"
-    " file to sign with, TIERLINK_DATA_DIR the folder of trust.json.",
+    " to sign with, TIERLINK_DATA_DIR the folder of trust.json.",
 )
 
 app.command("up")(node.up)
 app.command("migrate")(node.migrate)
 app.command("registry")(node.registry)
 app.command("resolver")(node.resolver)
+app.command("witness")(witness.witness)
 app.command("keygen")(keys.keygen)
 app.command("allocate")(prefixes.allocate)
 app.add_typer(prefixes.prefix, name="prefix")
+app.command("delegate")(custody.delegate)
+app.command("rotate")(custody.rotate)
+app.command("revoke")(custody.revoke)
+app.command("recover")(custody.recover)
+app.add_typer(root.root, name="root")
 app.command("register")(identifiers.register)
 app.command("update")(identifiers.update)
 app.command("retire")(identifiers.retire)
@@ -39,6 +59,7 @@ app.command("import")(imports.import_)
 app.command("link")(links.link)
 app.command("resolve")(identifiers.resolve)
 app.command("trace")(trace.trace)
+app.command("proof")(proof.proof)
 app.command("verify")(proof.verify)
 app.command("trust")(proof.trust)
 app.command("export")(identifiers.export)

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 _WIDTH = 12
 _STATUS = {"active": "green", "suspended": "bold yellow", "retired": "red"}
-_ATTEST = {"mutual": "green", "one-sided": "yellow", "conflicting": "bold red"}
+_STATE = {
+    "mutual": "green",
+    "proposed": "yellow",
+    "conflicting": "bold red",
+    "withdrawn": "bold red",
+}
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -85,17 +90,39 @@ def neighbour(direction: str, end: Neighbour) -> None:
     show(
         (direction.ljust(_WIDTH), "dim"),
         f" {end.identifier}  {end.link_type}{amount}  ",
-        (end.attest, _ATTEST.get(end.attest, "")),
+        (end.state, _STATE.get(end.state, "")),
     )
 
 
 def verdict(found: Verdict) -> None:
-    """Print what was verified, by which key and chain."""
-    word, style = ("valid", "green") if found.current else ("expired", "yellow")
-    codes = "".join(f"  {code}" for code in found.expired)
+    """Print what was verified, by which key and chain, and what a log proved of it."""
+    word = found.state if found.currency != "invalid" else "expired"
+    style = {"valid": "green"}.get(word, "yellow")
+    codes = "".join(f"  {item.code}" for item in found.codes)
     show(("verdict".ljust(_WIDTH), "dim"), " ", (word, style), codes)
+    for item in found.codes if found.logged else ():
+        fact("", item.detail)
     fact("signed by", found.kid)
     fact("chain", " → ".join(f"{item.prefix} {item.organisation}".strip() for item in found.chain))
+    logged(found)
+
+
+def logged(found: Verdict) -> None:
+    """Print what a log proved."""
+    from schemas.answer import rfc3339
+
+    log = found.logged
+    if log is None:
+        return
+    shown = f"version {log.version}, {log.status}" if log.exists else "none of its own"
+    fact("record", shown)
+    fact("covered by", log.covered_by)
+    fact("at issue", found.valid_at_issue)
+    fact("log", f"{log.origin}, {log.size} leaves, epoch {log.epoch}")
+    fact("witnesses", ", ".join(log.witnesses) or "none")
+    fact("logged by", None if log.logged_by is None else rfc3339(log.logged_by))
+    newest = "no witness tells when" if log.newest_at is None else rfc3339(log.newest_at)
+    fact("newest as of", newest)
 
 
 def table(rows: Mapping[str, object]) -> None:

@@ -26,6 +26,10 @@ class Commands(TyperGroup):
         from schemas.errors import TierlinkError
 
         try:
+            if os.environ.get("TIERLINK_SM2"):
+                from tierlink.custody import admit_algorithms
+
+                admit_algorithms(os.environ)
             return super().invoke(ctx)
         except TierlinkError as err:
             if ctx.meta.get(MACHINE):

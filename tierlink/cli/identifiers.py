@@ -96,6 +96,12 @@ def register(
         str | None,
         typer.Option(metavar="FILE|-", help="NDJSON: drafts or envelopes, of records or links."),
     ] = None,
+    batch_statement: Annotated[
+        bool,
+        typer.Option(
+            "--batch-statement", help="Sign the drafts of a batch together, by one signature."
+        ),
+    ] = False,
     url: Url = None,
     speaker: As = None,
     key: KeyFile = None,
@@ -105,12 +111,15 @@ def register(
 
     With a key file what is sent is signed here; without, the registry signs with its hosted key.
     A line of a batch that is refused is reported with its number and costs no other.
+    With --batch-statement one signature is for up to a million lines, and each verifies alone.
     """
+    if batch_statement and batch is None:
+        raise typer.BadParameter("--batch-statement belongs to --batch")
     if sum(given is not None for given in (identifier, file, batch)) != 1:
         raise typer.BadParameter("give one of IDENTIFIER, --file and --batch")
     with Session(url, speaker, key).writer() as client:
         if batch is not None:
-            _register_many(client, batch, as_json=as_json)
+            _register_many(client, batch, statement=batch_statement, as_json=as_json)
             return
         if identifier is not None:
             given: object = records.draft(
@@ -127,9 +136,10 @@ def register(
         _print(client.register(given), as_json=as_json)  # type: ignore[arg-type]
 
 
-def _register_many(client: Client, batch: str, *, as_json: bool) -> None:
+def _register_many(client: Client, batch: str, *, statement: bool, as_json: bool) -> None:
     with records.opened(batch) as lines, display.progress(None, unit="registering") as move:
-        records.report(client.load_many(lines, progress=move), as_json=as_json)
+        results = client.load_many(lines, statement=statement, progress=move)
+        records.report(results, as_json=as_json)
 
 
 def _document(file: str) -> object:

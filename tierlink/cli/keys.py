@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import display
-from .options import Json
+from .options import KEY, Json
 from .session import Session
 
 
 def keygen(
-    file: Annotated[Path, typer.Argument(help="File to write; one that is there is let be.")],
+    key: Annotated[
+        str,
+        typer.Argument(metavar=KEY, help="File to write, or token; what is there is let be."),
+    ],
     *,
     alg: Annotated[
-        str, typer.Option(help="Ed25519, or ES256 for key stores that have nothing else.")
+        str,
+        typer.Option(
+            help="Ed25519; ES256 for key stores that have nothing else; SM2 where TIERLINK_SM2=1."
+        ),
     ] = "Ed25519",
     as_json: Json = False,
 ) -> None:
-    """Make a signing key in a file, mode 0600.
+    """Make a signing key in a file, mode 0600, or inside a token that never lets it out.
 
-    It is encrypted where TIERLINK_KEY_PASSPHRASE (or TIERLINK_KEY_PASSPHRASE_FILE) is set.
+    A file is encrypted where TIERLINK_KEY_PASSPHRASE (or TIERLINK_KEY_PASSPHRASE_FILE) is set. A
+    token is named as pkcs11:token=…;object=… (RFC 7512); TIERLINK_PKCS11_MODULE is its library,
+    TIERLINK_PKCS11_PIN (or TIERLINK_PKCS11_PIN_FILE) its PIN.
     """
-    from schemas.keys import ALGORITHMS, PrivateKey
+    from schemas.keys import ALGORITHMS, SM2, check_algorithm
     from tierlink import keyfile
+    from tierlink.custody import in_token, make_key
 
-    if alg not in ALGORITHMS:
+    if alg not in ALGORITHMS | {SM2}:
         raise typer.BadParameter(
-            f"{alg} is not one of {', '.join(sorted(ALGORITHMS))}", param_hint="--alg"
+            f"{alg} is not one of {', '.join(sorted(ALGORITHMS))}, {SM2}", param_hint="--alg"
         )
-    phrase = keyfile.passphrase(Session().environ)
-    key = PrivateKey.generate(alg)
-    keyfile.save(file, key, phrase)
+    check_algorithm(alg)
+    environ = Session().environ
+    public = make_key(key, environ, alg).public
+    kept: dict[str, object] = (
+        {"token": key}
+        if in_token(key)
+        else {"file": key, "encrypted": keyfile.passphrase(environ) is not None}
+    )
     if as_json:
-        made = {"file": str(file), "kid": key.public.kid, "alg": alg, "jwk": dict(key.public.jwk)}
-        display.machine(made | {"encrypted": phrase is not None})
+        display.machine({**kept, "kid": public.kid, "alg": public.alg, "jwk": dict(public.jwk)})
         return
-    display.fact("key file", file)
-    display.fact("kid", key.public.kid)
-    display.fact("alg", alg)
-    display.fact("encrypted", "yes" if phrase else "no")
+    display.fact("key", key)
+    display.fact("kid", public.kid)
+    display.fact("alg", public.alg)
+    if "encrypted" in kept:
+        display.fact("encrypted", "yes" if kept["encrypted"] else "no")

@@ -103,7 +103,7 @@ def _print(found: Asserted, *, as_json: bool) -> None:
                 "side": found.side,
                 "version": found.version,
                 "state": found.state,
-                "attest": found.attest,
+                "link_state": found.link_state,
                 "digest": found.digest,
                 "envelope": found.envelope,
                 "created": found.created,
@@ -114,7 +114,7 @@ def _print(found: Asserted, *, as_json: bool) -> None:
         {
             "link": found.link_key,
             "side": found.side,
-            "state": f"{found.state}, version {found.version}",
-            "attest": found.attest,
+            "said": f"{found.state}, version {found.version}",
+            "state": found.link_state,
         }
     )

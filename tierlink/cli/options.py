@@ -35,12 +35,14 @@ As: TypeAlias = Annotated[
         help="Speak for PREFIX with the API key and key file that the data folder has of it.",
     ),
 ]
+KEY = "FILE|pkcs11:…"  # a path, or the PKCS#11 URI of a key in a token
 KeyFile: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--key",
         envvar="TIERLINK_KEY",
-        help="Key file to sign with; without one the registry signs, if it hosts the key.",
+        metavar=KEY,
+        help="Key to sign with; without one the registry signs, if it hosts the key.",
     ),
 ]
 TrustFile: TypeAlias = Annotated[
@@ -55,3 +57,34 @@ IfMatch: TypeAlias = Annotated[
     str | None,
     typer.Option("--if-match", metavar="VERSION", help="Only if this version still stands."),
 ]
+NextKeys: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--next",
+        metavar="KEY|KID",
+        help="Rotate key that may come next: a key, its JSON from keygen, or its thumbprint.",
+    ),
+]
+Thresholds: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--threshold", metavar="USE=N", help="How many keys must sign for a use."),
+]
+Issuers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--issuer", metavar=KEY, help="Delegate key of the parent, where it is not hosted."
+    ),
+]
+
+
+def read_thresholds(given: list[str] | None) -> dict[str, int] | None:
+    """Read USE=N; raise BadParameter."""
+    if given is None:
+        return None
+    found: dict[str, int] = {}
+    for item in given:
+        use, _, number = item.partition("=")
+        if use not in ("record", "delegate", "rotate") or not number.isdigit():
+            raise typer.BadParameter(f"{item} is not record, delegate or rotate=N")
+        found[use] = int(number)
+    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import display
-from .options import As, Json, Url
+from .options import KEY, As, Issuers, Json, NextKeys, Thresholds, Url, read_thresholds
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ def allocate(
     ] = None,
     lei: Annotated[str | None, typer.Option(help="Legal entity identifier, ISO 17442.")] = None,
     key: Annotated[
-        list[Path] | None,
-        typer.Option("--key", help="Key file of the holder, proved here; without, one is hosted."),
+        list[str] | None,
+        typer.Option(
+            "--key", metavar=KEY, help="Key of the holder, proved here; without, one is hosted."
+        ),
     ] = None,
-    issuer: Annotated[
-        Path | None,
-        typer.Option(help="Key file of the parent, where the registry does not host its key."),
-    ] = None,
+    following: NextKeys = None,
+    threshold: Thresholds = None,
+    issuer: Issuers = None,
     keep: Annotated[
         Path | None,
         typer.Option("--api-key-out", help="File to write the API key to, mode 0600."),
@@ -49,15 +50,16 @@ def allocate(
     from tierlink.client import NewKey
 
     session = Session(url, speaker)
-    phrase = keyfile.passphrase(session.environ)
     with session.allocator() as client:
         view = client.allocate(
             prefix,
             organisation,
             uscc=uscc,
             lei=lei,
-            keys=[NewKey(keyfile.load(path, phrase)) for path in key or ()],
-            issuer=keyfile.load(issuer, phrase) if issuer else None,
+            keys=[NewKey(session.open_key(name)) for name in key or ()],
+            issuer=session.open_keys(issuer),
+            next_keys=[session.kid(name) for name in following or ()],
+            thresholds=read_thresholds(threshold),
         )
     assert view.api_key is not None  # the client refuses a reply without one
     if keep is not None:
@@ -78,7 +80,7 @@ prefix = typer.Typer(help="Show, suspend and resume prefixes.", no_args_is_help=
 def show(prefix: Prefix, *, url: Url = None, as_json: Json = False) -> None:
     """Show who holds a prefix, and with which keys."""
     with Session(url).plain() as client:
-        _print(client.prefix(prefix), as_json=as_json)
+        tell(client.prefix(prefix), as_json=as_json)
 
 
 @prefix.command("list")
@@ -101,17 +103,18 @@ def listing(
 def suspend(prefix: Prefix, *, url: Url = None, speaker: As = None, as_json: Json = False) -> None:
     """Stop a prefix and everything below it, until it is resumed."""
     with Session(url, speaker).allocator() as client:
-        _print(client.suspend(prefix), as_json=as_json)
+        tell(client.suspend(prefix), as_json=as_json)
 
 
 @prefix.command("resume")
 def resume(prefix: Prefix, *, url: Url = None, speaker: As = None, as_json: Json = False) -> None:
     """Let a suspended prefix act and answer again."""
     with Session(url, speaker).allocator() as client:
-        _print(client.resume(prefix), as_json=as_json)
+        tell(client.resume(prefix), as_json=as_json)
 
 
-def _print(view: PrefixView, *, as_json: bool) -> None:
+def tell(view: PrefixView, *, as_json: bool) -> None:
+    """Print who holds a prefix, for people or for a program."""
     if as_json:
         display.machine(view.document)
     else:
@@ -119,6 +122,8 @@ def _print(view: PrefixView, *, as_json: bool) -> None:
 
 
 def _show(view: PrefixView) -> None:
+    from schemas.delegation import parse_delegation
+
     display.table(
         {
             "prefix": view.prefix,
@@ -129,5 +134,11 @@ def _show(view: PrefixView) -> None:
             "key": "hosted by the registry" if view.hosted else "kept by the holder",
         }
     )
+    delegation = parse_delegation(view.delegation)[1] if view.parent else None
     for kid in view.kids:
-        display.fact("kid", kid)
+        revoked = delegation.revocation(kid) if delegation else None
+        since = f"  revoked since entry {revoked.since}, {revoked.reason}" if revoked else ""
+        display.fact("kid", f"{kid}{since}")
+    for kid in delegation.next_keys if delegation else ():
+        display.fact("next", kid)
+    display.fact("recovery", view.recovered_at, "bold yellow")

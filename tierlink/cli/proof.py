@@ -1,4 +1,4 @@
-"""`tierlink verify` and `tierlink trust`: checking offline, and what to check against."""
+"""`tierlink verify`, `proof` and `trust`: checking offline, and what to check by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +14,18 @@ from . import display
 from .options import Json, TrustFile, Url
 from .session import Session
 
+if TYPE_CHECKING:
+    from tierlink.client import Verdict
+
 MAX_INPUT = 16 * 1024 * 1024
+VALID = "valid"
+EXIT = {"invalid": 1, "indeterminate": 3}  # by state
 
 
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Answer (JSON) or envelope.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Answer, proof bundle (JSON) or envelope.")
+    ],
     *,
     at: Annotated[
         str | None,
@@ -27,12 +34,14 @@ def verify(
     trust: TrustFile = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a resolve answer or a bare envelope offline, against the trust bundle.
+    """Verify a resolve answer, a proof bundle or a bare envelope offline, by the trust bundle.
 
-    Exit code 1 and a verdict code where anything is not exactly what was signed, or holds no more.
+    Exit code 1 and a verdict code where anything is not exactly what was signed and logged, or
+    holds no more; 3 where it cannot be told, as when the proof is older than the trust bundle
+    allows (E_FRESH).
     """
     from schemas.errors import VerifyError
-    from tierlink.client.verdict import judge
+    from tierlink.client.verdict import judge, refused
 
     moment = int(time.time()) if at is None else read_time(at)
     raw = _content(file)
@@ -41,15 +50,53 @@ def verify(
     except VerifyError as err:
         if not as_json:
             raise
-        display.machine({"valid": False, **err.problem()})
+        display.machine(refused(err))
         raise typer.Exit(1) from err
+    _tell(verdict, as_json=as_json)
+
+
+def _tell(verdict: Verdict, *, as_json: bool) -> None:
+    """Print a verdict, and end with its exit code."""
     if as_json:
         display.machine(verdict.document())
     else:
         display.fact(verdict.thing, verdict.about, "bold")
         display.verdict(verdict)
-    if not verdict.current:
-        raise typer.Exit(1)
+    if verdict.state != VALID:
+        raise typer.Exit(EXIT[verdict.state])
+
+
+def proof(
+    identifier: Annotated[str, typer.Argument(help="What to prove, such as 88.118.9/ABC-1.")],
+    *,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As of this time (RFC 3339 or Unix seconds)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; one that is there is let be.")
+    ] = None,
+    url: Url = None,
+    trust: TrustFile = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch the proof bundle of an identifier, verify it, and keep it with --out.
+
+    It proves the record, its chain, and that the log has nothing newer, or nothing at all, as of a
+    time; `tierlink verify` checks the file again without a network. With --json and without --out
+    the bundle itself is printed. Exit code 3 where it cannot be told whether it is current.
+    """
+    with Session(url, trust_file=trust).reader() as client:
+        found = client.proof(identifier, at=None if at is None else read_time(at))
+    if out is not None:
+        with out.open("xb") as file:
+            file.write(found.raw)
+    elif as_json:
+        display.machine_bytes(found.raw)
+        if found.verified.state != VALID:
+            raise typer.Exit(EXIT[found.verified.state])
+        return
+    _tell(found.verified, as_json=as_json)
 
 
 def read_time(text: str) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from schemas.errors import BadInput, Unauthenticated
 
 if TYPE_CHECKING:
     from schemas.chain import Trust
-    from schemas.keys import Signer
+    from schemas.keys import PublicKey, Signer
     from tierlink.client import AsyncClient, Client
 
+_KID = re.compile(r"[A-Za-z0-9_-]{43}")
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 
 
@@ -39,7 +41,7 @@ class Session:
 
     url: str | None = None
     speaker: str | None = None
-    key_file: Path | None = None
+    key_file: str | None = None
     trust_file: Path | None = None
 
     @property
@@ -103,15 +105,57 @@ class Session:
 
     def signer(self) -> Signer | None:
         """Return the key to sign with, None where the registry is to sign."""
-        from tierlink import keyfile
-
         named = self.key_file
         if named is None and self.speaker:
             stored = self._speaker().key_file
             named = self._near(stored) if stored else None
-        if named is None:
-            return None
-        return keyfile.load(named, keyfile.passphrase(self.environ))
+        return None if named is None else self.open_key(named)
+
+    def open_key(self, name: str) -> Signer:
+        """Open a key by the path of its file or its PKCS#11 URI; raise BadInput."""
+        from tierlink.custody import open_signer
+
+        return open_signer(name, self.environ)
+
+    def open_keys(self, names: Iterable[str] | None) -> list[Signer]:
+        """Open several keys."""
+        return [self.open_key(name) for name in names or ()]
+
+    def signers(self, names: Iterable[str] | None) -> list[Signer]:
+        """Open the keys named, else the one of TIERLINK_KEY or --as; none where nobody has one."""
+        if names:
+            return self.open_keys(names)
+        named = self.environ.get("TIERLINK_KEY")
+        if named:
+            return [self.open_key(named)]
+        found = self.signer()
+        return [] if found is None else [found]
+
+    def public_key(self, name: str) -> PublicKey:
+        """Return the public half of a key, or the public key that a JSON file of keygen tells."""
+        path = Path(name)
+        text = path.read_bytes() if path.is_file() else b""
+        if not text.lstrip().startswith(b"{"):
+            return self.open_key(name).public
+        from schemas.keys import PublicKey
+
+        document = _read(path)
+        jwk = document.get("jwk", document)
+        if not isinstance(jwk, dict):
+            raise BadInput("holds no public key", value=name, fix="tierlink keygen --json tells it")
+        return PublicKey.from_jwk(jwk)
+
+    def kid(self, name: str) -> str:
+        """Return a thumbprint: as it is given, or that of a key."""
+        if _KID.fullmatch(name) and not Path(name).exists():
+            return name
+        return self.public_key(name).kid
+
+    def holder(self) -> Client:
+        """Open a client that speaks for a prefix and signs by keys that are named one by one."""
+        from tierlink.client import Client
+
+        return Client(self.base_url, api_key=required(self.api_key()))
 
     def reader(self) -> Client:
         """Open a client that verifies what it reads."""
@@ -169,13 +213,17 @@ class Session:
             if path.exists():
                 yield from _holders(_read(path))
 
-    def _near(self, stored: str) -> Path:
+    def _near(self, stored: str) -> str:
         """Find a key file that may have moved together with the data folder."""
+        from tierlink.custody import in_token
+
+        if in_token(stored):
+            return stored
         path = Path(stored)
         for beside in (self.data_dir / path, self.data_dir / path.parent.name / path.name):
             if not path.exists() and beside.exists():
-                return beside
-        return path
+                return str(beside)
+        return stored
 
 
 def _read(path: Path) -> Mapping[str, object]:

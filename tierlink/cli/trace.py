@@ -28,14 +28,17 @@ def trace(
 ) -> None:
     """Walk the links of an identifier across tiers, and print what was found as a tree.
 
-    What was met before is named again with an arrow and not unfolded. A walk that could not be
+    Every link is verified where there is a trust bundle (trust.json in TIERLINK_DATA_DIR). What was
+    met before is named again with an arrow and not unfolded. A walk that could not be
     finished is printed as far as it went, and says where it ended.
     """
     if direction not in ("upstream", "downstream"):
         raise typer.BadParameter(
             f"{direction} is neither upstream nor downstream", param_hint="--direction"
         )
-    with Session(url).plain() as client, display.waiting(f"walking {direction}"):
+    session = Session(url)
+    opened = session.reader() if session.trust_path.exists() else session.plain()
+    with opened as client, display.waiting(f"walking {direction}"):
         found = client.trace(identifier, direction=direction, depth=depth, limit=limit)
     if as_json:
         display.machine_bytes(found.raw)
@@ -46,7 +49,7 @@ def trace(
 
 
 def _summary(found: Trace) -> None:
-    mutual = sum(edge.attest == "mutual" for edge in found.edges)
+    mutual = sum(edge.state == "mutual" for edge in found.edges)
     display.show(
         f"{len(found.nodes)} identifiers, {len(found.edges)} links of which {mutual} mutual"
     )
@@ -92,7 +95,7 @@ def _ordered(
 
 def _line(edge: Edge, far: str, node: Node | None, *, again: bool) -> str:
     amount = f" {edge.quantity.value} {edge.quantity.unit}" if edge.quantity else ""
-    said = "" if edge.attest == "mutual" else f" [{edge.attest}]"
+    said = "" if edge.state == "mutual" else f" [{edge.state}]"
     return f"{far}{' ↑ above' if again else _about(node)}  {edge.link_type}{amount}{said}"
 
 

@@ -2,7 +2,8 @@
 
 call, problem, wire     one exchange as data; failures as exceptions; HTTP
 reading, writing,
-prefixes, batch         what can be done, each operation written once for both clients
+prefixes, custody, batch
+                        what can be done, each operation written once for both clients
 answer, verdict, trace  what programs get to see
 blocking, asynchronous  the two clients
 """
@@ -12,10 +13,11 @@ from .asynchronous import AsyncClient
 from .batch import Item, Result
 from .blocking import Client
 from .call import Retry
+from .custody import Exchange
 from .prefixes import ApiKey, NewKey, PrefixView, ProvedKey
-from .reading import Listed, Page, StandingLink, Version
+from .reading import Listed, Page, Proof, StandingLink, Version
 from .trace import Broken, Edge, Node, Trace
-from .verdict import Delegated, Verdict, verify
+from .verdict import Delegated, Logged, Verdict, verify
 from .writing import Asserted, Registered
 
 __all__ = [
@@ -27,14 +29,17 @@ __all__ = [
     "Client",
     "Delegated",
     "Edge",
+    "Exchange",
     "Item",
     "Links",
     "Listed",
+    "Logged",
     "Neighbour",
     "NewKey",
     "Node",
     "Page",
     "PrefixView",
+    "Proof",
     "ProvedKey",
     "Registered",
     "Resolution",

@@ -30,11 +30,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The far end of a link, and how well the link is attested."""
+    """The far end of a link; `state` is proposed, mutual, conflicting or withdrawn."""
 
     identifier: str
     link_type: str
-    attest: str
+    state: str
     quantity: Quantity | None
     lifecycle: str
     asserted_by: tuple[str, ...]
@@ -125,7 +125,7 @@ def neighbour(item: JsonObject) -> Neighbour:
     return Neighbour(
         text["identifier"],
         text["type"],
-        text["attest"],
+        text["state"],
         quantity(item["quantity"]),
         text["lifecycle"],
         tuple(cast("list[str]", item["asserted_by"])),

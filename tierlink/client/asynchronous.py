@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Self, TypeVar
 
 import httpx
@@ -14,13 +14,15 @@ from schemas.keys import Signer
 from schemas.link import UPSTREAM, Assertion
 from schemas.record import Record
 
-from . import batch, prefixes, reading, writing
+from . import batch, custody, prefixes, reading, writing
 from .answer import Answer, Resolution
 from .batch import LINKS, RECORDS, Chunks, Item, Result
 from .call import Retry, Steps, as_prefix
 from .context import Context, TrustSource
-from .prefixes import ApiKey, Key, PrefixView
-from .reading import RESOLVE_CHUNK, Listed, Page, StandingLink, Version
+from .custody import WAIT_SECONDS, Exchange, Revoked
+from .prefixes import ApiKey, Key, PrefixView, as_signers
+from .reading import RESOLVE_CHUNK, Listed, Page, Proof, StandingLink, Version
+from .statement import Gathering
 from .trace import Trace
 from .wire import AsyncCarrier
 from .writing import Asserted, Draft, Registered
@@ -34,7 +36,7 @@ class AsyncClient:
 
     `trust` is what answers are judged by: a Trust, the path of a trust.json, or "fetch", which
     trusts the first bundle that this very server gives (trust on first use; choose it knowingly).
-    Without it only what is not verified can be done: writes, prefixes and traces.
+    Without it only what is not verified can be done: writes, prefixes, and traces unproved.
 
     `api_key` speaks for one prefix. With `signer`, records and links are signed here and only
     envelopes are sent; without, the registry signs with the key it hosts for the prefix.
@@ -75,6 +77,15 @@ class AsyncClient:
         What has expired is returned and says so: `answer.verified.current` is False.
         """
         return await self._run(reading.resolve(self._context, identifier, proof))
+
+    async def proof(self, identifier: Identifier | str, *, at: int | None = None) -> Proof:
+        """Return what the transparency log proves of an identifier, verified; keep its `raw`.
+
+        `at` is a time in Unix seconds: what was the newest then, judged at that time. That nothing
+        is registered is proved as well. Raises VerifyError; NotFound where the prefix is unknown
+        or the log is younger; Unavailable where a write is in no published epoch after all tries.
+        """
+        return await self._run(reading.proof(self._context, identifier, at))
 
     async def resolve_many(
         self,
@@ -147,7 +158,7 @@ class AsyncClient:
         limit: int | None = None,
     ) -> Trace:
         """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`."""
-        return await self._run(reading.trace(identifier, direction, depth, limit))
+        return await self._run(reading.trace(self._context, identifier, direction, depth, limit))
 
     async def trust_document(self) -> bytes:
         """Return the server's trust bundle, to be stored once its root has been compared."""
@@ -194,32 +205,53 @@ class AsyncClient:
         return await self._run(writing.withdraw(self._context, assertion))
 
     def register_many(
-        self, records: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+        self,
+        records: Iterable[Item] | AsyncIterable[Item],
+        *,
+        statement: bool = False,
+        progress: Progress | None = None,
     ) -> AsyncIterator[Result]:
-        """Register any number; give a result for each, in order, as it arrives."""
-        return self._batch(records, RECORDS, progress)
+        """Register any number; give a result for each, in order, as it arrives.
+
+        With `statement` one signature is made for up to a million that follow each other, before
+        the first is sent (`tierlink.client.statement`).
+        """
+        return self._batch(records, RECORDS, progress, statement=statement)
 
     def link_many(
-        self, assertions: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+        self,
+        assertions: Iterable[Item] | AsyncIterable[Item],
+        *,
+        statement: bool = False,
+        progress: Progress | None = None,
     ) -> AsyncIterator[Result]:
         """Assert any number of links; give a result for each, in order, as it arrives."""
-        return self._batch(assertions, LINKS, progress)
+        return self._batch(assertions, LINKS, progress, statement=statement)
 
     def load_many(
-        self, items: Iterable[Item] | AsyncIterable[Item], *, progress: Progress | None = None
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        statement: bool = False,
+        progress: Progress | None = None,
     ) -> AsyncIterator[Result]:
         """Register records and assert links as they come, such as an export has them."""
-        return self._batch(items, None, progress)
+        return self._batch(items, None, progress, statement=statement)
 
     async def _batch(
         self,
         items: Iterable[Item] | AsyncIterable[Item],
         route: str | None,
         progress: Progress | None,
+        *,
+        statement: bool,
     ) -> AsyncIterator[Result]:
         chunks = Chunks(self._context, route)
         count = 0
-        async for chunk in chunks.of_async(_each(items)):
+        given = _each(items)
+        if statement:
+            given = _together(self._context, given)
+        async for chunk in chunks.of_async(given):
             results = await self._run(batch.send(self._context, chunk))
             for result in results:
                 yield result
@@ -236,13 +268,17 @@ class AsyncClient:
         uscc: str | None = None,
         lei: str | None = None,
         keys: Sequence[Key] = (),
-        issuer: Signer | None = None,
+        issuer: Signer | Sequence[Signer] | None = None,
         node: str | None = None,
+        next_keys: Sequence[str] = (),
+        thresholds: Mapping[str, int] | None = None,
         idempotency_key: str | None = None,
     ) -> PrefixView:
         """Allocate a prefix below the caller's; without keys the registry makes and hosts one.
 
-        `issuer` is the parent's key, where it is not hosted. The reply has the API key, once.
+        `issuer` is the parent's key, or several, where it is not hosted. `next_keys` are the
+        thumbprints of rotate keys that may come next, `thresholds` how many keys sign for a use.
+        The reply has the API key, once.
         """
         return await self._run(
             prefixes.allocate(
@@ -254,15 +290,81 @@ class AsyncClient:
                 keys=keys,
                 issuer=issuer,
                 node=node,
+                next_keys=next_keys,
+                thresholds=thresholds,
                 key=idempotency_key,
             )
         )
 
     async def delegate(
-        self, prefix: Prefix | str, keys: Sequence[Key] = (), *, issuer: Signer | None = None
+        self,
+        prefix: Prefix | str,
+        keys: Sequence[Key] = (),
+        *,
+        issuer: Signer | Sequence[Signer] | None = None,
+        next_keys: Sequence[str] = (),
+        thresholds: Mapping[str, int] | None = None,
     ) -> PrefixView:
-        """Delegate a prefix anew with other keys."""
-        return await self._run(prefixes.delegate(self._context, prefix, keys, issuer))
+        """Delegate a prefix anew with other keys, as its parent."""
+        exchange = Exchange(keys, next_keys, thresholds)
+        steps = custody.delegate(self._context, prefix, exchange, as_signers(issuer))
+        return await self._run(steps)
+
+    async def rotate(
+        self,
+        prefix: Prefix | str,
+        exchange: Exchange | None = None,
+        *,
+        signer: Signer | Sequence[Signer] | None = None,
+    ) -> PrefixView:
+        """Exchange one's own keys: hosted ones, or by `signer`, the rotate keys that stand."""
+        steps = custody.rotate(self._context, prefix, exchange or Exchange(), as_signers(signer))
+        return await self._run(steps)
+
+    async def revoke(
+        self,
+        prefix: Prefix | str,
+        kid: str,
+        *,
+        reason: str = "unspecified",
+        since: int | None = None,
+        signer: Signer | Sequence[Signer] | None = None,
+    ) -> PrefixView:
+        """Revoke a key from a place in the log on, as its holder or its parent."""
+        revoked = Revoked(kid, reason, since)
+        return await self._run(custody.revoke(self._context, prefix, revoked, as_signers(signer)))
+
+    async def recover(
+        self,
+        prefix: Prefix | str,
+        exchange: Exchange | None = None,
+        *,
+        issuer: Signer | Sequence[Signer] | None = None,
+        wait: int = WAIT_SECONDS,
+    ) -> PrefixView:
+        """Announce, as the parent, that a prefix goes to other keys."""
+        steps = custody.recover(
+            self._context, prefix, exchange or Exchange(), as_signers(issuer), wait
+        )
+        return await self._run(steps)
+
+    async def complete_recovery(self, prefix: Prefix | str) -> PrefixView:
+        """Put an announced recovery in force when it has waited, as the parent."""
+        return await self._run(custody.complete(self._context, prefix))
+
+    async def cancel_recovery(
+        self, prefix: Prefix | str, *, signer: Signer | Sequence[Signer] | None = None
+    ) -> PrefixView:
+        """Give a recovery up, as the parent; or object to it, as the holder with a rotate key."""
+        return await self._run(custody.cancel(self._context, prefix, as_signers(signer)))
+
+    async def rotate_root(self, root: str | None = None) -> PrefixView:
+        """Submit the next root version, as the operator; without one a hosted one is made."""
+        return await self._run(custody.rotate_root(self._context, root))
+
+    async def roots(self) -> tuple[str, ...]:
+        """Return the root versions that the node shows, the first one first, unverified."""
+        return await self._run(custody.roots())
 
     async def challenge(self, prefix: Prefix | str, kid: str) -> str:
         """Return a nonce for a key that is to be registered under a prefix."""
@@ -294,6 +396,15 @@ class AsyncClient:
 def _tell(progress: Progress | None, count: int) -> None:
     if progress is not None:
         progress(count)
+
+
+async def _together(context: Context, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    with Gathering(context) as gathering:
+        async for item in items:
+            for ready in gathering.push(item):
+                yield ready
+        for ready in gathering.end():
+            yield ready
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

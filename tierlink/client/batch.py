@@ -14,11 +14,12 @@ from typing import TypeAlias, cast
 
 from schemas import canonical
 from schemas.canonical import JsonObject
-from schemas.envelope import LINK, parse
+from schemas.envelope import LINK
 from schemas.errors import BadInput, TierlinkError, VerifyError
 from schemas.keys import Signer
 from schemas.link import Assertion, read_draft_assertion
 from schemas.record import Record, read_draft
+from schemas.signed import parse
 
 from . import problem
 from .call import Steps, encode, lines
@@ -132,14 +133,11 @@ class Chunks:
 
 def _line(item: Item, signer: Signer | None, now: int) -> tuple[str, bytes]:
     """Return the route and the line of one item, signed where there is a signer."""
-    if isinstance(item, bytes):
-        item = canonical.decode_object(item)
-    if isinstance(item, Mapping) and set(item) == {"envelope"}:
-        item = cast("str", item["envelope"])
+    item = opened(item)
     if isinstance(item, str):
         return _route_of(item), encode({"envelope": item})
     if isinstance(item, Mapping) and (signer is not None or "side" not in item):
-        item = _read(item, now)
+        item = read(item, now)
     if isinstance(item, Assertion):
         body = {"envelope": item.sign(signer)} if signer else assertion_draft(item)
         return LINKS, encode(body)
@@ -149,7 +147,18 @@ def _line(item: Item, signer: Signer | None, now: int) -> tuple[str, bytes]:
     return LINKS, encode(item)
 
 
-def _read(item: Mapping[str, object], now: int) -> Record | Assertion:
+def opened(item: Item) -> Record | Assertion | Mapping[str, object] | str:
+    """Return what a line holds, and of `{"envelope": …}` the envelope; raise VerifyError."""
+    found = canonical.decode_object(item) if isinstance(item, bytes) else item
+    if isinstance(found, Mapping) and set(found) == {"envelope"}:
+        return cast("str", found["envelope"])
+    return found
+
+
+def read(item: Record | Assertion | Mapping[str, object], now: int) -> Record | Assertion:
+    """Read a draft of either kind as its first version; raise BadInput."""
+    if not isinstance(item, Mapping):
+        return item
     document = cast("JsonObject", dict(item))
     if "side" in item:
         return read_draft_assertion(document, now)

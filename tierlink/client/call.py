@@ -18,7 +18,6 @@ from schemas.errors import TierlinkError, Unavailable, VerifyError
 from schemas.identifier import Identifier, Prefix
 
 JSON = "application/json"
-JOSE = "application/jose"
 NDJSON = "application/x-ndjson"
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -113,6 +112,11 @@ def as_identifier(identifier: Identifier | str) -> Identifier:
 def as_prefix(prefix: Prefix | str) -> Prefix:
     """Accept a prefix or its text; raise BadIdentifier."""
     return prefix if isinstance(prefix, Prefix) else Prefix.parse(prefix)
+
+
+def segment(prefix: Prefix) -> str:
+    """Return a prefix as a segment of a path: a segment "." would be removed on the way."""
+    return "root" if prefix.is_root else str(prefix)
 
 
 def same_identifier(document: JsonObject, asked: Identifier) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from schemas import canonical
-from schemas.chain import Trust, index
-from schemas.errors import VerifyError
+from schemas.chain import Chain, Trust, advance, index
+from schemas.delegation import Delegation
+from schemas.errors import TierlinkError, VerifyError
 from schemas.identifier import Prefix
 from schemas.keys import Signer
 
@@ -22,7 +23,7 @@ TrustSource: TypeAlias = "Trust | Path | str | None"
 T = TypeVar("T")
 
 # What a chain that is not known, or has been renewed meanwhile, looks like.
-_RENEWABLE = frozenset({"E_CHAIN", "E_SCOPE", "E_TIME"})
+_RENEWABLE = frozenset({"E_CHAIN", "E_SCOPE", "E_TIME", "E_ROOT", "E_REVOKED", "E_DOWNGRADE"})
 
 
 def open_trust(source: Trust | Path | str) -> Trust:
@@ -49,7 +50,7 @@ class Context:
     signer: Signer | None
     now: Callable[[], float]
     known: Trust | None = None
-    delegations: dict[Prefix, str] = field(default_factory=dict)
+    delegations: dict[Prefix, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: TrustSource, signer: Signer | None, now: Callable[[], float]) -> Context:
@@ -61,6 +62,11 @@ class Context:
     def seconds(self) -> int:
         """The time in whole Unix seconds."""
         return int(self.now())
+
+    @property
+    def trusting(self) -> bool:
+        """Whether there is anything to verify by, or where to fetch it from."""
+        return self.source is not None
 
     def key(self) -> str:
         """Return a new Idempotency-Key."""
@@ -77,13 +83,14 @@ class Context:
                 "no trust bundle was given, so no answer can be verified",
                 fix="give trust= a Trust, the path of a trust.json, or 'fetch' (first use)",
             )
-        return Trust(self.known.root, {**self.known.delegations, **self.delegations})
+        return replace(self.known, delegations={**self.known.delegations, **self.delegations})
 
     def checked(self, prefix: Prefix, verify: Callable[[Trust], T]) -> Steps[T]:
         """Verify by the delegations that are known; where those do not do, by the newest ones.
 
         Delegations are asked from the server and validated under the root like any others, so a
-        server can withhold a chain and not invent one.
+        server can withhold a chain and not invent one. Newer root versions are asked last, and
+        are followed from the one that is trusted, version by version.
         """
         trust = yield from self.trust()
         try:
@@ -92,11 +99,34 @@ class Context:
             if err.code not in _RENEWABLE:
                 raise
         offered = yield from self._delegations(prefix)
-        # Of two for one prefix the higher sequence counts: nobody is talked back to a lost key.
-        newest = index((*trust.delegations.values(), *offered))
-        found = verify(Trust(trust.root, newest))
+        # Of several for one prefix the highest sequence counts: nobody is talked back to a lost
+        # key.
+        newest = index((*trust.tokens, *offered))
+        renewed = replace(trust, delegations=newest)
+        try:
+            found = verify(renewed)
+        except VerifyError as err:
+            if err.code not in _RENEWABLE:
+                raise
+            root = yield from self._newer_root(trust.root.holder)
+            if root is None:
+                raise
+            found = verify(replace(renewed, root=root))
         self.delegations = newest
         return found
+
+    def _newer_root(self, held: Delegation) -> Steps[Chain | None]:
+        """Follow the root to its newest version, None where the server shows no newer one."""
+        try:
+            reply = yield read("/v1/trust")
+            roots = canonical.decode_object(reply.content).get("roots")
+            root = advance(held, roots if isinstance(roots, list) else (), self.seconds)
+        except TierlinkError:  # no reason to forget why the answer did not verify
+            return None
+        if self.known is None or root is held:
+            return None
+        self.known = replace(self.known, root=Chain((root,)))
+        return self.known.root
 
     def _delegations(self, prefix: Prefix) -> Steps[list[str]]:
         offered: list[str] = []
@@ -105,6 +135,9 @@ class Context:
             document = canonical.decode_object(reply.content)
             same_prefix(document, prefix)
             token, parent = document.get("delegation"), document.get("parent")
+            earlier = document.get("run", [])
+            if isinstance(earlier, list):
+                offered += [item for item in earlier if isinstance(item, str)]
             if isinstance(token, str):
                 offered.append(token)
             above = Prefix.parse(parent) if isinstance(parent, str) else Prefix(())

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from schemas.identifier import Identifier, Prefix
+from schemas.link import ASSERTED
 from schemas.record import ITEM, RETIRED
 
 from .blocking import Client
@@ -130,6 +131,7 @@ def _own_links(client: Client, identifier: str) -> list[str]:
 
 
 def _said_by(identifier: str, tokens: Iterable[str]) -> list[str]:
-    """Keep what this very end says: a link inside one prefix is met at both its ends."""
+    """Keep what this very end asserts: a link inside one prefix is met at both its ends."""
     near = Identifier.parse(identifier)
-    return [token for token in tokens if read_link(token)[1].asserter == near]
+    said = ((token, read_link(token)[1]) for token in tokens)
+    return [t for t, stated in said if stated.asserter == near and stated.state == ASSERTED]

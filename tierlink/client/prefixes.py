@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from schemas.canonical import JsonObject
+from schemas.claims import without_empty
 from schemas.delegation import (
     DELEGATE_USE,
     RECORD_USE,
     ROTATE_USE,
     DelegatedKey,
     Delegation,
-    parse_delegation,
     sign_possession,
 )
-from schemas.envelope import digest
 from schemas.errors import PrefixNotFound, VerifyError
 from schemas.identifier import Prefix
-from schemas.keys import Signer
+from schemas.keys import KeyId, Signer
 
-from .call import Steps, as_prefix, query, read, same_prefix, write
+from .call import Steps, as_prefix, query, read, same_prefix, segment, write
 from .context import Context
 from .reading import Page
 
@@ -65,6 +64,23 @@ class PrefixView:
     document: JsonObject = field(repr=False)
     api_key: str | None = field(default=None, repr=False)
 
+    @property
+    def recovery(self) -> str | None:
+        """The delegation of a recovery that waits, None where none does."""
+        found = self._recovery.get("delegation")
+        return found if isinstance(found, str) else None
+
+    @property
+    def recovered_at(self) -> str | None:
+        """When that recovery may come into force, RFC 3339."""
+        found = self._recovery.get("effective_at")
+        return found if isinstance(found, str) else None
+
+    @property
+    def _recovery(self) -> JsonObject:
+        found = self.document.get("recovery")
+        return found if isinstance(found, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -84,44 +100,58 @@ def allocate(
     uscc: str | None = None,
     lei: str | None = None,
     keys: Sequence[Key] = (),
-    issuer: Signer | None = None,
+    issuer: Signer | Sequence[Signer] | None = None,
     node: str | None = None,
+    next_keys: Sequence[str] = (),
+    thresholds: Mapping[str, int] | None = None,
     key: str | None = None,
 ) -> Steps[PrefixView]:
     """Allocate a prefix below the caller's, in three steps.
 
-    1. each new key proves itself: a challenge, signed; 2. the delegation: signed by `issuer`, or
-    by the registry where the parent's key is hosted; 3. the request. Without keys the registry
-    makes and hosts one.
+    1. each new key proves itself: a challenge, signed; 2. the delegation: signed by `issuer` (one
+    or, where the parent asks for several, each), or by the registry where the parent's key is
+    hosted; 3. the request. Without keys the registry makes and hosts one.
     """
     prefix = as_prefix(given)
     named = {"name": organisation, "uscc": uscc, "lei": lei}
     org = {name: value for name, value in named.items() if value}
     # 1
-    offers = yield from _offers(context, prefix, keys)
+    offered = yield from offers(context, prefix, keys)
     body: dict[str, object] = {"prefix": str(prefix), "organisation": org}
     if node:
         body["node"] = node
-    if offers:
-        body["keys"] = offers
+    if offered:
+        body["keys"] = offered
     # 2
-    if issuer is not None:
+    issuers = as_signers(issuer)
+    if not issuers:
+        body |= without_empty({"next": list(next_keys), "thr": dict(thresholds or {})})
+    else:
         above = yield from _nearest(prefix.parent)
         body["delegation"] = Delegation(
             prefix,
             Prefix.parse(above.prefix),
             1,
             context.seconds,
-            tuple(_delegated(item) for item in keys),
+            tuple(delegated(item) for item in keys),
             organisation=org,
             node=node or "",
-        ).sign(issuer)
+            next_keys=tuple(KeyId(kid) for kid in next_keys),
+            thresholds=dict(thresholds or {}),
+        ).sign(*issuers)
     # 3
     reply = yield write("POST", "/v1/prefixes", body, key=key or context.key())
-    view = _view(reply.document(), prefix)
-    if view.api_key is None:
+    made = view(reply.document(), prefix)
+    if made.api_key is None:
         raise VerifyError("E_FORMAT", f"the reply has no API key of {prefix}", value=str(prefix))
-    return view
+    return made
+
+
+def as_signers(given: Signer | Sequence[Signer] | None) -> tuple[Signer, ...]:
+    """Accept one signer, several or none."""
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, Sequence) else (given,)
 
 
 def _nearest(prefix: Prefix) -> Steps[PrefixView]:
@@ -135,21 +165,26 @@ def _nearest(prefix: Prefix) -> Steps[PrefixView]:
             prefix = prefix.parent
 
 
-def _offers(context: Context, prefix: Prefix, keys: Iterable[Key]) -> Steps[list[JsonObject]]:
-    offers: list[JsonObject] = []
+def offers(
+    context: Context, prefix: Prefix, keys: Iterable[Key], proved: Collection[str] = ()
+) -> Steps[list[JsonObject]]:
+    """Return keys as the API takes them, each with its possession unless it is `proved`."""
+    offered: list[JsonObject] = []
     for item in keys:
-        if isinstance(item, ProvedKey):
-            possession = item.possession
-        else:
-            nonce = yield from challenge(context, prefix, item.signer.public.kid)
-            possession = sign_possession(item.signer, prefix, nonce, context.seconds)
-        claims = cast("JsonObject", _delegated(item).claims())
+        key = delegated(item)
+        claims = cast("JsonObject", key.claims())
         del claims["kid"]
-        offers.append({**claims, "possession": possession})
-    return offers
+        if isinstance(item, ProvedKey):
+            claims["possession"] = item.possession
+        elif key.key.kid not in proved:
+            nonce = yield from challenge(context, prefix, key.key.kid)
+            claims["possession"] = sign_possession(item.signer, prefix, nonce, context.seconds)
+        offered.append(claims)
+    return offered
 
 
-def _delegated(item: Key) -> DelegatedKey:
+def delegated(item: Key) -> DelegatedKey:
+    """Return a key as a delegation names it."""
     if isinstance(item, ProvedKey):
         return item.delegated
     return DelegatedKey(item.signer.public, item.uses)
@@ -165,44 +200,18 @@ def challenge(context: Context, given: Prefix | str, kid: str) -> Steps[str]:
     return nonce
 
 
-def delegate(
-    context: Context, given: Prefix | str, keys: Sequence[Key], issuer: Signer | None
-) -> Steps[PrefixView]:
-    """Delegate a prefix anew with other keys, signed by `issuer` or the parent's hosted key."""
-    prefix = as_prefix(given)
-    offers = yield from _offers(context, prefix, keys)
-    body: dict[str, object] = {"keys": offers}
-    if issuer is not None:
-        current = yield from show(prefix)
-        delegation = parse_delegation(current.delegation)[1]
-        body["delegation"] = Delegation(
-            prefix,
-            delegation.parent,
-            delegation.sequence + 1,
-            context.seconds,
-            tuple(_delegated(item) for item in keys),
-            prev=digest(current.delegation),
-            organisation=delegation.organisation,
-            node=delegation.node,
-        ).sign(issuer)
-    reply = yield write(
-        "PUT", f"/v1/prefixes/{_segment(prefix)}/delegation", body, key=context.key()
-    )
-    return _view(reply.document(), prefix)
-
-
 def show(given: Prefix | str) -> Steps[PrefixView]:
     """Return who holds a prefix."""
     prefix = as_prefix(given)
-    reply = yield read(f"/v1/prefixes/{_segment(prefix)}")
-    return _view(reply.document(), prefix)
+    reply = yield read(f"/v1/prefixes/{segment(prefix)}")
+    return view(reply.document(), prefix)
 
 
 def switch(context: Context, given: Prefix | str, verb: str) -> Steps[PrefixView]:
     """Suspend or resume a prefix and everything below it."""
     prefix = as_prefix(given)
-    reply = yield write("POST", f"/v1/prefixes/{_segment(prefix)}/{verb}", key=context.key())
-    return _view(reply.document(), prefix)
+    reply = yield write("POST", f"/v1/prefixes/{segment(prefix)}/{verb}", key=context.key())
+    return view(reply.document(), prefix)
 
 
 def listing(
@@ -214,14 +223,14 @@ def listing(
     found, following = document.get("prefixes"), document.get("next")
     if not isinstance(found, list):
         raise VerifyError("E_FORMAT", "the reply has no array named prefixes")
-    items = tuple(_view(cast("JsonObject", item)) for item in found)
+    items = tuple(view(cast("JsonObject", item)) for item in found)
     return Page(items, following if isinstance(following, str) else None)
 
 
 def make_api_key(context: Context, given: Prefix | str, label: str) -> Steps[ApiKey]:
     """Make another API key for the caller's prefix."""
     prefix = as_prefix(given)
-    target = f"/v1/prefixes/{_segment(prefix)}/api-keys"
+    target = f"/v1/prefixes/{segment(prefix)}/api-keys"
     reply = yield write("POST", target, {"label": label}, key=context.key())
     document = reply.document()
     same_prefix(document, prefix)
@@ -233,11 +242,7 @@ def make_api_key(context: Context, given: Prefix | str, label: str) -> Steps[Api
     )
 
 
-def _segment(prefix: Prefix) -> str:
-    return "root" if prefix.is_root else str(prefix)  # a segment "." would be removed on the way
-
-
-def _view(document: JsonObject, asked: Prefix | None = None) -> PrefixView:
+def view(document: JsonObject, asked: Prefix | None = None) -> PrefixView:
     """Read a view; raise VerifyError where its delegation is of another prefix."""
     if asked is not None:
         same_prefix(document, asked)

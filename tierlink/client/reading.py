@@ -2,35 +2,38 @@
 
 resolve, resolve_many   records, ancestors and link assertions under the chains of their
                         prefixes; all plain members compose from them (schemas.answer)
+proof                   the same of records, and that the log has them and nothing newer, or
+                        nothing at all (schemas.proof); so does resolve with proof="full"
 record, versions        each envelope, and that each version names the digest of the one before
-links                   each standing assertion, and that the plain members compose from them
-trace                   nothing signed is in it: see `Trace`
+links, trace            what each end says of each link, and that the plain members compose from it
 listing                 what the server says; a listing is signed by nobody
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, TypeVar, cast
 
 from schemas import canonical
-from schemas.answer import Verified, covers, edge_view, verify_answer, verify_record
+from schemas.answer import Verified, covers, verify_answer, verify_record
 from schemas.canonical import JsonObject
 from schemas.chain import Trust
+from schemas.edges import check_edge, statements, verify_edges
 from schemas.envelope import digest
 from schemas.errors import TierlinkError, VerifyError
 from schemas.identifier import Identifier, Prefix
-from schemas.link import ASSERTED, Assertion, Link
+from schemas.link import Assertion, Link
+from schemas.proof import verify as verify_proof
 from schemas.record import Record
 
 from . import problem
 from .answer import Answer, Resolution, answer
-from .call import JOSE, Steps, as_identifier, ask, path, query, read, same_identifier
+from .call import Steps, as_identifier, ask, path, query, read, same_identifier
 from .context import Context
 from .trace import Trace, read_trace
-from .verdict import read_link, verdict, verify_assertion
+from .verdict import Verdict, has_log, proved, read_link, verdict, verify_assertion
 
 RESOLVE_CHUNK = 250  # identifiers per request of a batch: about a megabyte of answers
 
@@ -67,12 +70,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class StandingLink:
-    """A link and its standing assertions, one or two, each verified; `envelopes` as signed."""
+    """A link that an end stands behind: what each end says last, verified; `envelopes` as signed.
+
+    `state` is proposed, mutual, conflicting or withdrawn; in the last, one of `assertions` is the
+    withdrawal.
+    """
 
     link: Link
     assertions: tuple[Assertion, ...]
     envelopes: tuple[str, ...]
-    attest: str
+    state: str
 
 
 def resolve(context: Context, given: Identifier | str, proof: str | None) -> Steps[Answer]:
@@ -83,10 +90,55 @@ def resolve(context: Context, given: Identifier | str, proof: str | None) -> Ste
     return _answer(reply.document(), identifier, trust, context.seconds, reply.content)
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof bundle that verified; `raw` is what to keep, and `tierlink verify` checks it anew.
+
+    `record` is the one that answers, a class's where that covers the identifier; None where it
+    is proved that the identifier has none. `attributes` and `targets` of its ancestors are in
+    `view`, which has the plain members of an answer but for the links.
+    """
+
+    identifier: str
+    record: Record | None
+    view: JsonObject
+    verified: Verdict
+    raw: bytes = field(repr=False)
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether a record answers for the identifier."""
+        return self.record is not None
+
+
+def proof(context: Context, given: Identifier | str, at: int | None) -> Steps[Proof]:
+    """Return what the log proves of an identifier, newest or as of a time, and judged at it.
+
+    What cannot be told is returned and says so; what is false raises VerifyError.
+    """
+    identifier = as_identifier(given)
+    trust = yield from context.trust()
+    reply = yield read(f"/v1/proof/{path(identifier)}{query(at=at)}")
+    document = reply.document()
+    same_identifier(document, identifier)
+    if "v" not in document:
+        raise VerifyError("E_FORMAT", "the reply is no bundle")
+    found = verify_proof(document, trust, context.seconds if at is None else at)
+    record = found.parts.records[0] if found.parts else None
+    return Proof(identifier.text, record, found.view, proved(found, document), reply.content)
+
+
 def _answer(
     document: JsonObject, identifier: Identifier, trust: Trust, at: int, raw: bytes
 ) -> Answer:
     same_identifier(document, identifier)
+    if has_log(document):
+        found = verify_proof(document, trust, at)
+        if "v" in document or found.parts is None:
+            raise VerifyError("E_FORMAT", "the reply is no answer")
+        said = proved(found, document)
+        verified = Verified(found.parts, found.view, said.expired)
+        return answer(verified, cast("str", document["envelope"]), said, raw)
     verified = verify_answer(document, trust, at)
     envelope = cast("str", document["envelope"])
     return answer(verified, envelope, verdict(verified, document, trust), raw)
@@ -143,15 +195,16 @@ def _resolution(line: bytes, asked: Identifier, trust: Trust, at: int) -> Resolu
 def envelope(context: Context, given: Identifier | str) -> Steps[Version]:
     """Return the record that answers for an identifier, its own or a class's, as signed."""
     identifier = as_identifier(given)
-    reply = yield read(f"/{path(identifier)}", JOSE)
-    token = reply.content.decode("latin-1").strip()
+    # Not as application/jose: a record under a batch statement has no such form.
+    reply = yield read(f"/{path(identifier)}{query(proof='none')}")
+    token = reply.document().get("envelope")
     verified = yield from context.checked(
         identifier.prefix, lambda trust: verify_record(token, trust, context.seconds)
     )
     found = verified.parts.records[0]
     if found.identifier != identifier and not covers(found, identifier):
         raise VerifyError("E_ID", f"the record is of {found.identifier}, not of {identifier}")
-    return Version(found, digest(token), token)
+    return _version(reply.document(), verified)
 
 
 def record(context: Context, given: Identifier | str) -> Steps[Version]:
@@ -257,26 +310,14 @@ def links(
 
 
 def _standing(context: Context, near: Identifier, entry: JsonObject) -> Steps[StandingLink]:
-    tokens = entry.get("assertions")
-    if not isinstance(tokens, list) or not tokens:
-        raise VerifyError("E_LINK", "a link comes without its assertions")
-    stated: list[Assertion] = []
-    for token in tokens:
+    said: list[Assertion] = []
+    for token in statements(entry):
         assertion = yield from _stated(context, token)
-        stated.append(assertion)
-    link = stated[0].link
-    if any(item.link != link or item.state != ASSERTED for item in stated) or near not in (
-        link.upstream,
-        link.downstream,
-    ):
+        said.append(assertion)
+    shown = check_edge(entry, said)
+    if near not in (shown.link.upstream, shown.link.downstream):
         raise VerifyError("E_LINK", f"the assertions do not state one link of {near}")
-    view = edge_view(link, stated)
-    for name, value in view.items():
-        if entry.get(name) != value:
-            raise VerifyError(
-                "E_ANSWER", f"{name} is not what the assertions say", value=entry.get(name)
-            )
-    return StandingLink(link, tuple(stated), tuple(cast("list[str]", tokens)), str(view["attest"]))
+    return StandingLink(shown.link, shown.said, shown.envelopes, shown.state)
 
 
 def _stated(context: Context, token: object) -> Steps[Assertion]:
@@ -285,13 +326,18 @@ def _stated(context: Context, token: object) -> Steps[Assertion]:
 
 
 def trace(
-    given: Identifier | str, direction: str, depth: int | None, limit: int | None
+    context: Context, given: Identifier | str, direction: str, depth: int | None, limit: int | None
 ) -> Steps[Trace]:
-    """Walk the links of an identifier, upstream or downstream."""
+    """Walk the links of an identifier, upstream or downstream; verify each where there is trust."""
     identifier = as_identifier(given)
-    at = query(direction=direction, depth=depth, limit=limit)
+    proof = None if context.trusting else "none"
+    at = query(direction=direction, depth=depth, limit=limit, proof=proof)
     reply = yield read(f"/v1/trace/{path(identifier)}{at}")
-    return read_trace(reply.document(), identifier, direction, reply.content)
+    document = reply.document()
+    if context.trusting:
+        trust = yield from context.trust()
+        verify_edges(document, trust)
+    return read_trace(document, identifier, direction, reply.content, verified=context.trusting)
 
 
 def trust_document() -> Steps[bytes]:

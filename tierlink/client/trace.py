@@ -1,9 +1,9 @@
 """Traces: what a resolver found by walking links, read strictly.
 
 What is verified here: that the reply is of the root and direction asked for, that every
-identifier in it is one, and that every edge joins two of its nodes. What is not: the assertions
-behind the edges. The resolver verified them and leaves them out, for a walk may have thousands.
-`Client.links` gives the assertions of any node of a trace, and verifies each.
+identifier in it is one, and that every edge joins two of its nodes. A client with a trust bundle
+also verified what the ends of each link signed (`schemas.edges`), and that the link is in the
+state which that makes it: `Trace.verified`. Kind and status of the nodes are the resolver's word.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Edge:
     upstream: str
     downstream: str
     link_type: str
-    attest: str
+    state: str
     quantity: Quantity | None
     lifecycle: str
 
@@ -61,7 +61,10 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The walk over the links of `root`; a partial one names what it lacks in `broken`."""
+    """The walk over the links of `root`; a partial one names what it lacks in `broken`.
+
+    `verified`: every link was checked against the statements of its ends.
+    """
 
     root: str
     direction: str
@@ -71,6 +74,7 @@ class Trace:
     cycles: tuple[tuple[str, ...], ...]
     truncated: bool
     raw: bytes = field(repr=False)
+    verified: bool = False
 
 
 class _BadTrace(BadInput):
@@ -80,7 +84,9 @@ class _BadTrace(BadInput):
     title = "Invalid trace"
 
 
-def read_trace(document: JsonObject, root: Identifier, direction: str, raw: bytes) -> Trace:
+def read_trace(
+    document: JsonObject, root: Identifier, direction: str, raw: bytes, *, verified: bool = False
+) -> Trace:
     """Read a trace; raise VerifyError where it is not what was asked for, or none at all."""
     if document.get("root") != root.text or document.get("direction") != direction:
         raise VerifyError("E_ID", f"the trace is not that of {root} {direction}")
@@ -97,7 +103,7 @@ def read_trace(document: JsonObject, root: Identifier, direction: str, raw: byte
             if end not in known:
                 raise VerifyError("E_LINK", "an edge leads to no node of the trace", value=end)
     truncated = document.get("truncated") is True
-    return Trace(root.text, direction, nodes, edges, broken, cycles, truncated, raw)
+    return Trace(root.text, direction, nodes, edges, broken, cycles, truncated, raw, verified)
 
 
 def _array(document: JsonObject, name: str) -> list[object]:
@@ -129,7 +135,7 @@ def _edge(members: Members) -> Edge:
         _identifier(members, UPSTREAM),
         _identifier(members, DOWNSTREAM),
         members.text("type", 64),
-        members.text("attest", 32),
+        members.text("state", 32),
         quantity(members.source.get("quantity")),
         members.maybe_text("lifecycle", 32) or "",
     )

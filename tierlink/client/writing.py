@@ -7,13 +7,24 @@ sure that nobody wrote in between gives `if_match`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 from schemas.canonical import JsonObject
+from schemas.claims import Members
+from schemas.disclosure import (
+    MAX_AUDIENCE,
+    SALT_BYTES,
+    Marked,
+    hide,
+    parse_disclosure,
+    read_hidden,
+    reveal,
+)
 from schemas.envelope import digest
-from schemas.errors import BadInput, Conflict, VerifyError, VersionStale
+from schemas.errors import BadInput, BadRecord, Conflict, VerifyError, VersionStale
 from schemas.identifier import Identifier
 from schemas.keys import B64, Signer
 from schemas.link import ASSERTED, WITHDRAWN, Assertion, Link, parse_assertion, read_draft_assertion
@@ -42,13 +53,13 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Asserted:
-    """An assertion as the registry accepted it."""
+    """An assertion as the registry accepted it; `link_state` is what both ends make of the link."""
 
     link_key: str
     side: str
     version: int
     state: str
-    attest: str
+    link_state: str
     digest: str
     envelope: str
     created: bool
@@ -58,25 +69,27 @@ def register(context: Context, given: Record | Draft | str) -> Steps[Registered]
     """Register one record: a record or draft, or an envelope signed elsewhere."""
     if isinstance(given, str):
         reply = yield _record_call("POST", None, {"envelope": given}, context)
-        return _registered(reply, parse_record(given)[1])
-    record = _read(given, context)
-    reply = yield _record_call("POST", None, _body(record, context.signer), context)
-    return _registered(reply, record)
+        return _registered(reply, Meant(parse_record(given)[1]))
+    meant = read_meant(given, context)
+    reply = yield _record_call("POST", None, body_of(meant, context.signer), context)
+    return _registered(reply, meant)
 
 
 def update(
     context: Context, given: Record | Draft, if_match: int | str | None
 ) -> Steps[Registered]:
     """Replace what an identifier resolves to; without `if_match`, whatever version stands now."""
-    record = _read(given, context)
+    meant = read_meant(given, context)
+    record = meant.record
     version: int | str | None = if_match
     if context.signer is not None or if_match is None:
         current, prev = yield from _current(record.identifier, if_match)
         version = current.version
         record = replace(record, version=version).next(B64(prev), context.seconds)
-    body = _body(record, context.signer)
+    meant = replace(meant, record=record)
+    body = body_of(meant, context.signer)
     reply = yield _record_call("PUT", record.identifier, body, context, version)
-    return _registered(reply, record)
+    return _registered(reply, meant)
 
 
 def retire(
@@ -89,7 +102,7 @@ def retire(
         return _tombstone(reply, identifier)
     current, prev = yield from _current(identifier, if_match)
     record = current.tombstone(B64(prev), context.seconds)
-    body = _body(record, context.signer)
+    body = body_of(Meant(record), context.signer)
     reply = yield _record_call("DELETE", identifier, body, context, current.version)
     return _tombstone(reply, identifier)
 
@@ -136,19 +149,57 @@ def _record_call(
     return write(method, target, body, key=context.key(), if_match=match)
 
 
-def _read(given: Record | Draft, context: Context) -> Record:
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A record as it is to be, everything open, and what of it is to be hidden.
+
+    `hidden` is as in a draft: [{"audience": […], "attributes": {…}, "targets": […]}].
+    """
+
+    record: Record
+    hidden: tuple[JsonObject, ...] = ()
+
+    def marked(self, salt: Callable[[bytes], bytes]) -> tuple[Marked, ...]:
+        """Return what is hidden, with salts; raise BadInput where it cannot be."""
+        outer = Members({"hidden": list(self.hidden)}, BadRecord)
+        groups = outer.array(
+            "hidden", MAX_AUDIENCE, lambda item, at: read_hidden(outer, item, at, salt)
+        )
+        return tuple(item for group in groups for item in group)
+
+
+def read_meant(given: Record | Draft, context: Context) -> Meant:
+    """Read what the caller gives: a record, or a draft which may hide some of itself."""
     if isinstance(given, Record):
-        return given
-    return read_draft(cast("JsonObject", dict(given)), context.seconds)
+        return Meant(given)
+    draft = dict(cast("JsonObject", given))
+    hidden = draft.pop("hidden", [])
+    if not isinstance(hidden, list) or not all(isinstance(item, dict) for item in hidden):
+        raise BadRecord("hidden is not an array of objects", value=hidden)
+    return Meant(read_draft(draft, context.seconds), tuple(cast("list[JsonObject]", hidden)))
 
 
-def _body(record: Record, signer: Signer | None) -> dict[str, object]:
-    return {"envelope": record.sign(signer)} if signer else record_draft(record)
+def body_of(meant: Meant, signer: Signer | None) -> dict[str, object]:
+    """Return the body of a write: signed here, or a draft for the registry to sign."""
+    if signer is None:
+        draft = record_draft(meant.record)
+        return {**draft, "hidden": list(meant.hidden)} if meant.hidden else draft
+    marked = meant.marked(lambda _: os.urandom(SALT_BYTES))
+    record = hide(meant.record, [item.disclosure for item in marked])
+    body: dict[str, object] = {"envelope": record.sign(signer)}
+    if marked:
+        body["disclosures"] = [
+            {"disclosure": item.disclosure.text, "audience": list(item.audience)} for item in marked
+        ]
+    return body
 
 
-def _registered(reply: Reply, sent: Record) -> Registered:
+def _registered(reply: Reply, meant: Meant) -> Registered:
     """Read the view of a write; raise VerifyError where its envelope says other than was sent."""
+    sent = meant.record
     view, record = _record_view(reply, sent.identifier)
+    if meant.hidden:
+        record, sent = _opened(reply, record, meant)
     # Who signs a draft chooses its version and time, and nothing else.
     as_sent = replace(sent, version=record.version, prev=record.prev)
     if not record.same_content(as_sent):
@@ -156,6 +207,21 @@ def _registered(reply: Reply, sent: Record) -> Registered:
             "E_ANSWER", f"the registry signed another record of {sent.identifier} than was sent"
         )
     return view
+
+
+def _opened(reply: Reply, record: Record, meant: Meant) -> tuple[Record, Record]:
+    """Return both records with everything open, as signed and as meant, alike in their order."""
+    texts = reply.document().get("disclosures")
+    if not isinstance(texts, list):
+        raise VerifyError("E_ANSWER", "the registry does not tell what it has hidden")
+    signed = reveal(record, [parse_disclosure(text) for text in texts])
+    marked = [item.disclosure for item in meant.marked(lambda _: bytes(SALT_BYTES))]
+    expected = reveal(hide(meant.record, marked), marked)
+    ordered = tuple(sorted(expected.targets, key=repr))
+    return (
+        replace(signed, targets=tuple(sorted(signed.targets, key=repr))),
+        replace(expected, targets=ordered),
+    )
 
 
 def _tombstone(reply: Reply, identifier: Identifier) -> Registered:
@@ -221,7 +287,7 @@ def withdraw(context: Context, given: Assertion | Draft) -> Steps[Asserted]:
         reply = yield _link_call(assertion_draft(withdrawn), context)
         return _asserted(reply, withdrawn)
     earlier = yield from _earlier(context, assertion.link, assertion.side)
-    if earlier is None:
+    if earlier is None or earlier[0].state == WITHDRAWN:
         raise Conflict(
             "this end asserts no such link",
             value=assertion.link.key,
@@ -234,7 +300,7 @@ def withdraw(context: Context, given: Assertion | Draft) -> Steps[Asserted]:
 
 
 def _earlier(context: Context, link: Link, side: str) -> Steps[tuple[Assertion, str] | None]:
-    """Find the standing assertion of one side, verified, by going through the links of its end."""
+    """Find what one side said last, verified, by going through the links of its end."""
     cursor: str | None = None
     while True:
         page = yield from reading.links(
@@ -272,7 +338,7 @@ def _asserted(reply: Reply, sent: Assertion) -> Asserted:
         found.side,
         found.version,
         found.state,
-        str(document.get("attest")),
+        str(document.get("link_state")),
         envelope.digest,
         envelope.token,
         reply.status == 201,  # noqa: PLR2004  (Created)

@@ -19,7 +19,7 @@ from schemas.link import (
     UPSTREAM,
     Assertion,
     Link,
-    attest,
+    link_state,
 )
 from schemas.record import Record
 
@@ -77,7 +77,7 @@ class Reciprocity:
             by_link.setdefault(assertion.link, []).append(assertion)
         found: Counter[str] = Counter()
         for standing in by_link.values():
-            verdict = attest(standing)
+            verdict = link_state(standing)
             found[verdict if verdict in (MUTUAL, CONFLICTING) else standing[0].side] += 1
         return cls(
             mutual=found[MUTUAL] + found[CONFLICTING],

@@ -283,7 +283,7 @@ RAW = {
     "NaN": (b'{"nbf":NaN}', 400, "input_invalid"),
     "nested too deep": (b'{"attributes":' + b"[" * 5000, 400, "input_invalid"),
     "empty": (b"", 400, "input_invalid"),
-    "64 KiB and one byte": (b" " * (64 * 1024 + 1), 413, "too_large"),
+    "128 KiB and one byte": (b" " * (128 * 1024 + 1), 413, "too_large"),
 }
 
 

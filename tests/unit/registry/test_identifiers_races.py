@@ -24,6 +24,10 @@ async def hosted(registry):
     return await registry.allocate(PREFIX)
 
 
+def no_salt(content):
+    raise AssertionError(content)
+
+
 def draft(identifier=ITEM, kind="item", **members):
     return {"identifier": identifier, "kind": kind} | members
 
@@ -100,7 +104,7 @@ async def held(registry, hosted, body):
     """A registration that is done and not committed."""
     caller = Caller("test", Prefix.parse(hosted.prefix))
     async with registry.store.write() as tx:
-        offer = read_offer(body, registry.clock())
+        offer = read_offer(body, registry.clock(), no_salt)
         await identifiers.register(tx, registry.keyring, caller, offer, registry.clock())
         yield
 
@@ -131,7 +135,7 @@ async def test_a_child_does_not_come_under_a_parent_that_is_retired(registry, ho
     above = f"{PREFIX}/C"
     await registry.post("/v1/identifiers", draft(above, "class"), key=hosted.api_key)
     caller, now = Caller("test", Prefix.parse(PREFIX)), registry.clock()
-    identifier = read_offer(draft(above, "class"), now).record.identifier
+    identifier = read_offer(draft(above, "class"), now, no_salt).record.identifier
     async with registry.store.write() as tx:
         await identifiers.retire(
             tx, registry.keyring, caller, identifier, offer=None, match=None, now=now
@@ -182,7 +186,7 @@ async def test_who_waits_for_a_registration_that_fails_registers(registry, hoste
 async def test_who_is_overtaken_is_told_what_stands(registry, hosted, first, status, code):
     await registry.post("/v1/identifiers", draft(), key=hosted.api_key)
     caller, now = Caller("test", Prefix.parse(PREFIX)), registry.clock()
-    offer = read_offer(draft(attributes={"a": 1}), now)
+    offer = read_offer(draft(attributes={"a": 1}), now, no_salt)
     about = offer.record.identifier
     async with registry.store.write() as tx:
         if first == "update":

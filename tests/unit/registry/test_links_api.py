@@ -67,7 +67,7 @@ class TestStating:
             "side": "downstream",
             "version": 1,
             "state": "asserted",
-            "attest": "one-sided",
+            "link_state": "proposed",
             "upstream": CELL,
             "downstream": MODULE,
             "type": "CONTAINED_IN",
@@ -81,18 +81,18 @@ class TestStating:
     @pytest.mark.parametrize("first", ["upstream", "downstream"])
     async def test_either_end_may_speak_first(self, registry, makers, first):
         second = {"upstream": "downstream", "downstream": "upstream"}[first]
-        assert (await state(registry, makers, first)).json()["attest"] == "one-sided"
-        assert (await state(registry, makers, second)).json()["attest"] == "mutual"
+        assert (await state(registry, makers, first)).json()["link_state"] == "proposed"
+        assert (await state(registry, makers, second)).json()["link_state"] == "mutual"
 
     @pytest.mark.parametrize(
-        ("up", "down", "attest"),
+        ("up", "down", "judged"),
         [("12", "12.0", "mutual"), ("12", "13", "conflicting"), (None, "12", "mutual")],
     )
-    async def test_quantities(self, registry, makers, up, down, attest):
+    async def test_quantities(self, registry, makers, up, down, judged):
         for side, value in (("upstream", up), ("downstream", down)):
             quantity = {"quantity": {"value": value, "unit": "H87"}} if value else {}
             answer = await state(registry, makers, side, **quantity)
-        assert answer.json()["attest"] == attest
+        assert answer.json()["link_state"] == judged
 
     async def test_the_same_again_changes_nothing(self, registry, makers):
         first = await state(registry, makers, "upstream")
@@ -164,9 +164,9 @@ class TestEdges:
         cells = makers["upstream"]
         await register(registry, cells, "88.118.8/CELL-2")
         both = {"upstream": cells, "downstream": cells}
-        for side, attest in (("upstream", "one-sided"), ("downstream", "mutual")):
+        for side, judged in (("upstream", "proposed"), ("downstream", "mutual")):
             answer = await state(registry, both, side, downstream="88.118.8/CELL-2")
-            assert answer.json()["attest"] == attest
+            assert answer.json()["link_state"] == judged
 
 
 class TestWithdrawing:
@@ -176,14 +176,39 @@ class TestWithdrawing:
         gone = await state(registry, makers, "upstream", state="withdrawn")
         assert gone.status_code == 200
         body = gone.json()
-        assert (body["version"], body["state"], body["attest"]) == (2, "withdrawn", "one-sided")
+        told = (body["version"], body["state"], body["link_state"])
+        assert told == (2, "withdrawn", "withdrawn")
         back = (await state(registry, makers, "upstream")).json()
-        assert (back["version"], back["state"], back["attest"]) == (3, "asserted", "mutual")
+        told = (back["version"], back["state"], back["link_state"])
+        assert told == (3, "asserted", "mutual")
+
+    async def test_it_is_shown_beside_what_the_other_end_still_says(self, registry, makers):
+        down = (await state(registry, makers, "downstream")).json()
+        await state(registry, makers, "upstream", quantity={"value": "2", "unit": "H87"})
+        gone = (await state(registry, makers, "upstream", state="withdrawn")).json()
+        for near in (CELL, MODULE):
+            (link,) = (await listed(registry, near))["links"]
+            assert link["state"] == "withdrawn"
+            assert link["asserted_by"] == ["downstream"]
+            assert link["quantity"] is None  # what was taken back counts no longer
+            assert link["assertions"] == [down["envelope"], gone["envelope"]]
+        # where the other end goes too, nobody stands behind the link
+        await state(registry, makers, "downstream", state="withdrawn")
+        assert (await listed(registry, MODULE))["links"] == []
+
+    async def test_a_withdrawal_alone_is_not_shown(self, registry, makers):
+        """Who stands is suspended, so that only the withdrawal would be left."""
+        await state(registry, makers, "downstream")
+        await state(registry, makers, "upstream")
+        await state(registry, makers, "upstream", state="withdrawn")
+        path = f"/v1/prefixes/{makers['downstream'].prefix}/suspend"
+        assert (await registry.post(path, {}, key=registry.operator)).status_code == 200
+        assert (await listed(registry, CELL))["links"] == []
 
     async def test_the_last_side_leaves_no_link(self, registry, makers):
         await state(registry, makers, "upstream")
         gone = await state(registry, makers, "upstream", state="withdrawn")
-        assert gone.json()["attest"] is None
+        assert gone.json()["link_state"] == "withdrawn"
         assert (await listed(registry, CELL))["links"] == []
         again = await state(registry, makers, "upstream", state="withdrawn")
         assert (again.status_code, again.json()) == (200, gone.json())
@@ -332,7 +357,7 @@ class TestRaces:
                 *(state(registry, makers, side, occurrence=str(turn)) for side in makers)
             )
             assert [answer.status_code for answer in both] == [201, 201]
-            assert "mutual" in [answer.json()["attest"] for answer in both]
+            assert "mutual" in [answer.json()["link_state"] for answer in both]
         assert set(await rows(registry, edges, "sides")) == {(3,)}
 
     async def test_one_side_many_times_at_once(self, registry, makers):
@@ -392,7 +417,7 @@ class TestListing:
                     "upstream": CELL,
                     "downstream": MODULE,
                     "type": "CONTAINED_IN",
-                    "attest": "mutual",
+                    "state": "mutual",
                     "quantity": {"value": "2", "unit": "H87"},
                     "lifecycle": "asBuilt",
                     "asserted_by": ["downstream", "upstream"],

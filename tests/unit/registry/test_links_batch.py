@@ -69,18 +69,18 @@ async def test_a_result_for_each_line(registry, maker):
         draft(6),
     )
     assert [result["line"] for result in results] == list(range(1, 11))
-    told = [(r["status"], r.get("code"), r.get("version"), r.get("attest")) for r in results]
+    told = [(r["status"], r.get("code"), r.get("version"), r.get("link_state")) for r in results]
     assert told == [
-        (201, None, 1, "one-sided"),
+        (201, None, 1, "proposed"),
         (404, "identifier_not_found", None, None),
         (400, "E_FORMAT", None, None),
         (403, "forbidden", None, None),
-        (200, None, 1, "one-sided"),
-        (200, None, 2, "one-sided"),
-        (200, None, 3, None),
+        (200, None, 1, "proposed"),
+        (200, None, 2, "proposed"),
+        (200, None, 3, "withdrawn"),
         (404, "not_found", None, None),
         (400, "link_invalid", None, None),
-        (201, None, 1, "one-sided"),
+        (201, None, 1, "proposed"),
     ]
     assert results[0]["link_key"] == results[6]["link_key"]
     assert all(r["side"] == "downstream" for r in results if r.get("version"))
@@ -95,7 +95,7 @@ async def test_both_sides_of_one_holder_in_one_batch(registry, maker):
         maker,
         *(draft(0, side=side, **inner) for side in ("upstream", "downstream")),
     )
-    assert [result["attest"] for result in results] == ["mutual", "mutual"]
+    assert [result["link_state"] for result in results] == ["mutual", "mutual"]
     async with registry.store.read() as tx:
         rows = await tx.connection.execute(select(edges.c.sides))
         assert rows.scalars().all() == [3, 3]

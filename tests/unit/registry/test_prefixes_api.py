@@ -20,6 +20,7 @@ from schemas.delegation import (
 from schemas.envelope import digest
 from schemas.identifier import Prefix
 from schemas.keys import ES256, PrivateKey, sha256
+from schemas.leaf import status_digest
 
 STEEL = PrivateKey.from_seed(sha256(b"steel"))
 GEAR = PrivateKey.from_seed(sha256(b"gear"))
@@ -311,7 +312,7 @@ class TestDelegateAnew:
             kid = await registry.keyring.signer(tx, Prefix.parse("88.118"), RECORD_USE)
             assert kid.public.kid == new["kid"]
             hosted = await tx.connection.execute(text("SELECT count(*) FROM hosted_keys"))
-            assert hosted.scalar_one() == 2  # the root's and the new one: the old is destroyed
+            assert hosted.scalar_one() == 3  # the root's, the new one, the next: the old is gone
 
     async def test_what_was_delegated_before_stays_valid(self, registry):
         parent = await registry.allocate("88.118")
@@ -386,7 +387,11 @@ class TestSuspend:
         assert answer.json()["status"] == "active"
         await registry.allocate("88.118.8.1", key=child.api_key)
         written = (await outbox(registry))[before:-1]
-        assert written == [(Op.PREFIX, "88.118", 1, None)] * 2
+        stands = digest(parent.body["delegation"])
+        assert written == [
+            (Op.PREFIX, "88.118", 1, status_digest(stands, suspended=True)),
+            (Op.PREFIX, "88.118", 1, stands),
+        ]
 
     async def test_twice_is_one_change(self, registry):
         await registry.allocate("88.118")

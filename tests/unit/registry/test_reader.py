@@ -139,7 +139,7 @@ class TestLinks:
         assert view == {name: golden[name] for name in view}
         assert set(fetched.delegations) == set(parties.DELEGATIONS)
 
-    async def test_both_ends_see_it_one_sided_or_mutual(self, reader, stock):
+    async def test_both_ends_see_it_proposed_or_mutual(self, reader, stock):
         (gear_says,) = await stock.state(parties.GEAR_SAYS)
         for text in (GEAR, STEEL):
             assert (await one(reader, text)).assertions == (gear_says,)
@@ -153,9 +153,19 @@ class TestLinks:
         assert fetched.found[identifier(GEAR)].assertions == ()
         assert set(fetched.delegations) == {parties.INDUSTRY_TOKEN, parties.GEAR_TOKEN}
 
-    async def test_a_withdrawn_side_is_gone(self, reader, stock):
+    async def test_a_withdrawal_is_shown_beside_what_stands(self, reader, stock):
+        both = await stock.state(parties.GEAR_SAYS, replace(parties.STEEL_SAYS, state="withdrawn"))
+        for text in (GEAR, STEEL):
+            assert (await one(reader, text)).assertions == tuple(both)
+        read = await reader.edges([identifier(GEAR)], "upstream", 10)
+        assert read.edges[0].assertions == tuple(both)
+        assert set(read.delegations) == set(parties.DELEGATIONS)
+
+    async def test_a_withdrawal_alone_is_not_shown(self, reader, stock):
         await stock.state(parties.GEAR_SAYS, replace(parties.STEEL_SAYS, state="withdrawn"))
-        assert len((await one(reader, GEAR)).assertions) == 1
+        await stock.switch("88.100", "suspended")
+        assert (await one(reader, STEEL)).assertions == ()
+        assert (await reader.edges([identifier(STEEL)], "downstream", 10)).edges == ()
 
     async def test_a_covered_serial_has_links(self, reader, stock):
         says = assertion("downstream", STEEL, "88.100/GEAR-2026-000009")

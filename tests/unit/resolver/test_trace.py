@@ -1,5 +1,6 @@
 """Traces over a signed network: shape, cost, budgets, and statements that do not verify."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -7,12 +8,13 @@ import pytest
 
 from resolver.trace import Tracer
 from resolver.walk import BUDGET, CUT_SHORT, TIMEOUT, UNAVAILABLE, Budget, Only
-from schemas.envelope import digest
+from schemas.edges import verify_edges
 from schemas.errors import (
     IdentifierNotFound,
     PrefixNotFound,
     PrefixSuspended,
     Unavailable,
+    VerifyError,
 )
 from schemas.link import DOWNSTREAM, UPSTREAM
 from tests.authority import ISSUED, rule
@@ -217,6 +219,14 @@ class TestNodes:
         assert broken(found) == {("a", "E_SIG")}
 
 
+def verified(view, net):
+    """The states that a verifier finds the links of a trace in, or its verdict."""
+    try:
+        return [shown.state for shown in verify_edges(view, net.trust)]
+    except VerifyError as err:
+        return err.code
+
+
 def tampered(token):
     """The same envelope with another signature."""
     head, _, signature = token.rpartition(".")
@@ -225,38 +235,39 @@ def tampered(token):
 
 class TestStatements:
     @pytest.mark.parametrize(
-        ("sides", "attest"),
+        ("sides", "state"),
         [
-            pytest.param((UPSTREAM,), "one-sided", id="supplier alone"),
-            pytest.param((DOWNSTREAM,), "one-sided", id="customer alone"),
+            pytest.param((UPSTREAM,), "proposed", id="supplier alone"),
+            pytest.param((DOWNSTREAM,), "proposed", id="customer alone"),
             pytest.param(BOTH, "mutual", id="both"),
         ],
     )
-    async def test_who_states_it(self, net, sides, attest):
+    async def test_who_states_it(self, net, sides, state):
         net.grow("am", sides=sides, quantity=("2", "KGM"))
         [edge] = (await trace(net, "m")).view()["edges"]
         assert edge == {
             "upstream": "88.100/a",
             "downstream": "88.100/m",
             "type": "CONTAINED_IN",
-            "attest": attest,
+            "state": state,
             "quantity": {"value": "2", "unit": "KGM"},
             "lifecycle": "asBuilt",
             "asserted_by": sorted(sides),
+            "assertions": [net.token("a", "m", side) for side in sides],
         }
 
     async def test_two_amounts_are_one_conflict(self, net):
         net.grow("am", sides=(UPSTREAM,), quantity=("5", "KGM"))
         net.tie("a", "m", (DOWNSTREAM,), quantity=("4", "KGM"))
         [edge] = (await trace(net, "m")).view()["edges"]
-        assert edge["attest"] == "conflicting"
+        assert edge["state"] == "conflicting"
         assert edge["quantity"] == {"value": "4", "unit": "KGM"}
 
     async def test_one_side_that_fails_leaves_the_other(self, net):
         net.grow("am")
         net.replace("a", "m", UPSTREAM, tampered(net.token("a", "m", UPSTREAM)))
         found = await trace(net, "m")
-        assert found.view()["edges"][0]["attest"] == "one-sided"
+        assert found.view()["edges"][0]["state"] == "proposed"
         assert found.view()["edges"][0]["asserted_by"] == [DOWNSTREAM]
         assert found.view()["broken"] == [{"identifier": "88.100/a", "code": "E_SIG"}]
         assert not found.truncated
@@ -293,7 +304,7 @@ class TestStatements:
         net.grow("am")
         net.replace("a", "m", UPSTREAM, net.token("a", "m", DOWNSTREAM))
         found = await trace(net, "m")
-        assert found.view()["edges"][0]["attest"] == "one-sided"
+        assert found.view()["edges"][0]["state"] == "proposed"
         assert broken(found) == {("m", "E_LINK")}
 
     async def test_a_stranger_speaks_for_nobody(self, net):
@@ -302,15 +313,56 @@ class TestStatements:
         forged = replace(net.link("88.100/a", "88.100/m", DOWNSTREAM), issued_at=ISSUED + 1)
         key = net.keys[node("88.101/x").prefix]
         net.replace("a", "m", DOWNSTREAM, forged.sign(key))
-        assert broken(await trace(net, "m")) == {("m", "E_CHAIN")}
-
-    async def test_a_withdrawn_assertion_states_nothing(self, net):
-        net.grow("am", sides=(DOWNSTREAM,))
-        old = net.token("a", "m", DOWNSTREAM)
-        [(_, (assertion, _))] = net.links.items()
-        taken_back = assertion.withdrawal(digest(old), ISSUED).sign(net.keys[node("m").prefix])
-        net.replace("a", "m", DOWNSTREAM, taken_back)
         assert broken(await trace(net, "m")) == {("m", "E_LINK")}
+
+    async def test_a_withdrawal_alone_states_no_link(self, net):
+        net.grow("am", sides=(DOWNSTREAM,))
+        net.replace("a", "m", DOWNSTREAM, net.withdrawal("a", "m", DOWNSTREAM))
+        found = await trace(net, "m")
+        assert (found.edges, broken(found)) == ((), {("m", "E_LINK")})
+
+    @pytest.mark.parametrize("side", BOTH)
+    async def test_a_withdrawal_is_shown_beside_what_stands(self, net, side):
+        net.grow("am")
+        other = next(item for item in BOTH if item != side)
+        net.replace("a", "m", side, net.withdrawal("a", "m", side))
+        view = (await trace(net, "m")).view()
+        [edge] = view["edges"]
+        assert (edge["state"], edge["asserted_by"]) == ("withdrawn", [other])
+        assert edge["assertions"] == [net.token("a", "m", item) for item in BOTH]
+        assert verified(view, net) == ["withdrawn"]
+        edge["state"] = "mutual"
+        assert verified(view, net) == "E_LINK"
+
+    async def test_a_withdrawal_that_does_not_verify_takes_nothing_back(self, net):
+        net.grow("am")
+        net.replace("a", "m", UPSTREAM, tampered(net.withdrawal("a", "m", UPSTREAM)))
+        found = await trace(net, "m")
+        assert found.view()["edges"][0]["state"] == "proposed"
+        assert broken(found) == {("a", "E_SIG")}
+
+    async def test_what_it_shows_is_proved(self, net):
+        net.allocate("88.101")
+        net.grow("am", "bm", "xa", quantity=("2", "KGM"))
+        net.grow(("88.101/s", "x"), sides=(UPSTREAM,))
+        view = (await trace(net, "m")).view()
+        assert verified(view, net) == ["mutual", "mutual", "mutual", "proposed"]
+        for edit, code in (
+            (lambda e: e.update(quantity={"value": "3", "unit": "KGM"}), "E_ANSWER"),
+            (lambda e: e.update(upstream="88.100/z"), "E_ANSWER"),
+            (lambda e: e.update(occurrence="1"), "E_ANSWER"),
+            (lambda e: e.update(state="conflicting"), "E_LINK"),
+            (lambda e: e["assertions"].pop(), "E_LINK"),
+            (lambda e: e["assertions"].clear(), "E_LINK"),
+            (lambda e: e["assertions"].append(e["assertions"][0]), "E_LINK"),
+            (lambda e: e.pop("assertions"), "E_LINK"),
+            (lambda e: e.update(assertions=[tampered(e["assertions"][0])]), "E_SIG"),
+        ):
+            forged = copy.deepcopy(view)
+            edit(forged["edges"][0])
+            assert verified(forged, net) == code
+        del view["proof"]
+        assert verified(view, net) == "E_FORMAT"
 
     async def test_only_some_types(self, net):
         net.grow("am")
@@ -406,7 +458,8 @@ class TestStream:
         ]
         assert [edge for level in levels for edge in level["edges"]] == unmarked
         assert [item for level in levels for item in level["broken"]] == whole["broken"]
-        assert last == {name: whole[name] for name in ("root", "direction", "cycles", "truncated")}
+        names = ("root", "direction", "cycles", "truncated", "proof")
+        assert last == {name: whole[name] for name in names}
 
     async def test_tells_of_a_cut(self, net):
         net.grow("ab", "bc")
@@ -419,7 +472,7 @@ async def test_a_long_trace_is_written_in_pieces_of_the_same_bytes(net):
     net.grow(*((f"p{i:04}", "m") for i in range(1_200)), sides=(DOWNSTREAM,))
     found = await trace(net, "m", nodes=2_000, seconds=30.0)
     pieces = list(found.pieces())
-    assert len(pieces) == 7
+    assert len(pieces) == 13
     assert json.loads(b"".join(pieces)) == found.view()
     assert list(json.loads(b"".join(pieces))) == list(found.view())
 
@@ -436,4 +489,5 @@ async def test_an_empty_trace_in_pieces(net):
         "broken": [],
         "cycles": [],
         "truncated": False,
+        "proof": {"chain": []},
     }

@@ -12,6 +12,7 @@ from resolver.question import Question
 from resolver.render import Renderer
 from resolver.trace import Tracer
 from resolver.walk import Budget
+from schemas.edges import verify_edges
 from schemas.errors import BadQuery
 from tests.network import Network
 
@@ -50,6 +51,7 @@ class TestWhole:
             "broken",
             "cycles",
             "truncated",
+            "proof",
         ]
         assert answer.json()["direction"] == "upstream"
         assert len(answer.json()["nodes"]) == 4
@@ -69,6 +71,15 @@ class TestWhole:
         assert [node["identifier"] for node in answer.json()["nodes"]] == ["88.100/x", "88.100/a"]
         assert answer.json()["broken"] == [{"identifier": "88.100/a", "code": "budget"}]
         assert answer.json()["truncated"] is True
+
+    @pytest.mark.parametrize("short", [1, 1_000])
+    async def test_without_proof(self, client, net, monkeypatch, short):
+        monkeypatch.setattr(trace, "SHORT", short)
+        whole, bare = await client.get(URL), await client.get(f"{URL}?proof=none")
+        assert len(whole.json()["proof"]["chain"]) == 2
+        assert all(len(edge["assertions"]) == 2 for edge in whole.json()["edges"])
+        assert "proof" not in bare.json()
+        assert not any("assertions" in edge for edge in bare.json()["edges"])
 
     async def test_a_long_one_comes_in_pieces(self, client, net, monkeypatch):
         monkeypatch.setattr(trace, "SHORT", 1)
@@ -93,12 +104,15 @@ class TestWhole:
 
 
 class TestStream:
-    async def test_a_line_per_level_and_one_for_the_whole(self, client):
+    async def test_a_line_per_level_and_one_for_the_whole(self, client, net):
         answer = await client.get(URL, headers={"accept": "application/x-ndjson"})
         assert answer.headers["content-type"] == "application/x-ndjson"
         *levels, last = [json.loads(line) for line in answer.text.splitlines()]
         assert [len(level["nodes"]) for level in levels] == [1, 2, 1, 0]
         assert last["truncated"] is False
+        edges = [edge for level in levels for edge in level["edges"]]
+        shown = verify_edges({"edges": edges, "proof": last["proof"]}, net.trust)
+        assert [item.state for item in shown] == ["mutual"] * 3
 
     async def test_the_root_is_looked_up_before_the_answer_begins(self, client):
         headers = {"accept": "application/x-ndjson"}
@@ -124,6 +138,7 @@ class TestRefusals:
             pytest.param("types=CONTAINED_IN,NONE", "NONE", id="unknown type"),
             pytest.param("lifecycle=asbuilt", "asbuilt", id="lifecycle in lower case"),
             pytest.param("depth", "depth", id="no value"),
+            pytest.param("proof=full", "full", id="no such proof"),
         ],
     )
     async def test_query(self, client, net, query, value):

@@ -36,7 +36,7 @@ def test_a_second_look_at_the_same_envelope_checks_no_signature(world, monkeypat
     def never(*_):
         raise AssertionError("a chain was validated again")
 
-    monkeypatch.setattr(trust_module, "validate", never)
+    monkeypatch.setattr(trust_module, "assemble", never)
     parts, standing = parts_of(world, verifier)
     assert verifier.verified == 3
     assert len(parts.assertions) == len(standing) == 2

@@ -9,7 +9,7 @@ from schemas.answer import (
     MAX_LINKS,
     compose,
     covers,
-    parse_standing,
+    parse_stated,
     rfc3339,
     targets,
     verify_answer,
@@ -93,7 +93,7 @@ def test_what_the_golden_answer_says():
             {
                 "identifier": "88.101/STEEL-0091",
                 "type": "CONTAINED_IN",
-                "attest": "mutual",
+                "state": "mutual",
                 "quantity": {"value": "0.90", "unit": "KGM"},
                 "lifecycle": "asBuilt",
                 "asserted_by": ["downstream", "upstream"],
@@ -121,7 +121,7 @@ A1 = {
     "chain-a-text": ({"proof": {"chain": "x"}}, "E_FORMAT"),
     "chain-of-numbers": ({"proof": {"chain": [1]}}, "E_FORMAT"),
     "records-an-object": ({"proof": {"records": {}}}, "E_FORMAT"),
-    "chain-endless": ({"proof": {"chain": ["x"] * 401}}, "E_FORMAT"),
+    "chain-endless": ({"proof": {"chain": ["x"] * 401}}, "E_LIMIT"),
     "records-endless": ({"proof": {"records": [CLASS_TOKEN] * 5}}, "E_LIMIT"),
     "links-null": ({"links": None}, "E_ANSWER"),
     "links-a-list": ({"links": []}, "E_ANSWER"),
@@ -236,19 +236,27 @@ FAR = assertion("upstream", "88.101/A", "88.100/B").sign(STEEL)
 BY_ANOTHER = GEAR_SAYS.sign(STEEL)
 FOR_THE_OTHER_END = STEEL_SAYS.sign(GEAR)
 WITHDRAWN = GEAR_SAYS.withdrawal(digest(SAYS), ISSUED).sign(GEAR)
+WITHDRAWN_TOO = STEEL_SAYS.withdrawal(digest(SAYS_TOO), ISSUED).sign(STEEL)
+PLANNED = assertion("upstream", *MADE_OF, lifecycle="asPlanned").sign(STEEL)
 A4 = {
     "of-others": (with_parts(links=(FAR,)), "E_LINK"),
-    "by-another-key": (with_parts(links=(BY_ANOTHER,)), "E_CHAIN"),
-    "for-the-other-end": (with_parts(links=(FOR_THE_OTHER_END,)), "E_CHAIN"),
+    "by-another-key": (with_parts(links=(BY_ANOTHER,)), "E_LINK"),
+    "for-the-other-end": (with_parts(links=(FOR_THE_OTHER_END,)), "E_LINK"),
     "twice": (with_parts(links=(SAYS, SAYS)), "E_LINK"),
     "one-side-twice": (
         with_parts(links=(SAYS, assertion("downstream", *MADE_OF).sign(GEAR))),
         "E_LINK",
     ),
-    "withdrawn": (with_parts(links=(WITHDRAWN,)), "E_LINK"),
+    "withdrawn-alone": (with_parts(links=(WITHDRAWN,)), "E_LINK"),
     "withdrawn-and-before": (with_parts(links=(SAYS, WITHDRAWN)), "E_LINK"),
+    "withdrawn-by-both": (with_parts(links=(WITHDRAWN, WITHDRAWN_TOO)), "E_LINK"),
+    "withdrawn-beside-another-link": (with_parts(links=(WITHDRAWN, PLANNED)), "E_LINK"),
+    "withdrawn-by-another-key": (
+        with_parts(links=(GEAR_SAYS.withdrawal(digest(SAYS), ISSUED).sign(STEEL), SAYS_TOO)),
+        "E_LINK",
+    ),
     "a-record": (with_parts(links=(CLASS_TOKEN,)), "E_TYP"),
-    "far-chain-missing": (with_parts(links=(SAYS_TOO,), chain=DELEGATIONS[:2]), "E_CHAIN"),
+    "far-chain-missing": (with_parts(links=(SAYS_TOO,), chain=DELEGATIONS[:2]), "E_LINK"),
 }
 
 
@@ -258,25 +266,49 @@ def test_a4_assertions_stand_and_touch_the_identifier(document, code):
 
 
 def test_a4_two_keys_make_no_mutual_link():
-    """Assertions over two link keys are two one-sided links, however alike."""
-    planned = assertion("upstream", *MADE_OF, lifecycle="asPlanned").sign(STEEL)
-    document = answer(ITEM, GEAR_TOKENS, (SAYS, planned))
+    """Assertions over two link keys are two proposed links, however alike."""
+    document = answer(ITEM, GEAR_TOKENS, (SAYS, PLANNED))
     listed = document["links"]["upstream"]
-    assert [(item["lifecycle"], item["attest"]) for item in listed] == [
-        ("asBuilt", "one-sided"),
-        ("asPlanned", "one-sided"),
+    assert [(item["lifecycle"], item["state"]) for item in listed] == [
+        ("asBuilt", "proposed"),
+        ("asPlanned", "proposed"),
     ]
     assert judged(document) is None
+    # shown as one, or as two that are mutual
+    for shown in (listed[:1], listed):
+        forged = copy.deepcopy(document)
+        forged["links"]["upstream"] = [dict(item, state="mutual") for item in shown]
+        assert judged(forged) == "E_LINK"
 
 
-def test_a_standing_assertion_verifies_alone():
+@pytest.mark.parametrize("who", ["gear", "steel"])
+def test_a4_a_withdrawal_is_shown_beside_what_stands(who):
+    said = (WITHDRAWN, SAYS_TOO) if who == "gear" else (SAYS, WITHDRAWN_TOO)
+    document = answer(ITEM, GEAR_TOKENS, said)
+    (listed,) = document["links"]["upstream"]
+    stands = "upstream" if who == "gear" else "downstream"
+    assert (listed["state"], listed["asserted_by"]) == ("withdrawn", [stands])
+    assert judged(document) is None
+    # mutual, or merely proposed, after one end's withdrawal
+    for state in ("mutual", "proposed", "conflicting", None, True):
+        forged = copy.deepcopy(document)
+        forged["links"]["upstream"][0]["state"] = state
+        assert judged(forged) == "E_LINK"
+    # the answer of before, with the withdrawal in the place of what it took back
+    before = answer(ITEM, GEAR_TOKENS, (SAYS, SAYS_TOO))
+    before["proof"]["links"] = list(said)
+    assert judged(before) == "E_LINK"
+
+
+def test_a_statement_verifies_alone():
     chain = trust(*DELEGATIONS)
 
     def check(envelope, speaker, at, kind):
         chain.chain(speaker).check_speaker(envelope, speaker, at, kind)
 
-    assert parse_standing(SAYS, check) == GEAR_SAYS
-    assert refusal(parse_standing, WITHDRAWN, check) == "E_LINK"
+    assert parse_stated(SAYS, check) == GEAR_SAYS
+    assert parse_stated(WITHDRAWN, check).state == "withdrawn"
+    assert refusal(parse_stated, BY_ANOTHER, check) == "E_LINK"
 
 
 # A5 the plain members
@@ -312,7 +344,6 @@ def changes():
     yield change("attribute", lambda d: d["attributes"].update(teeth=25))
     yield change("attribute-true-as-one", lambda d: d["attributes"].update(hardened=1))
     yield change("attribute-added", lambda d: d["attributes"].update(x=1))
-    yield change("attest", lambda d: d["links"]["upstream"][0].update(attest="one-sided"))
     yield change("quantity", lambda d: d["links"]["upstream"][0].update(quantity=None))
     yield change("asserted-by", lambda d: d["links"]["upstream"][0]["asserted_by"].pop())
     yield change("far-end", lambda d: d["links"]["upstream"][0].update(identifier="88.101/X"))
@@ -491,7 +522,7 @@ def test_links_are_listed_by_their_far_end_in_a_stable_order():
     assert view == compose(parts(ITEM, GEAR_TOKENS, says[::-1]))
     upstream, downstream = view["links"]["upstream"], view["links"]["downstream"]
     assert [item["identifier"] for item in upstream] == ["88.101/A", "88.101/B"]
-    assert [item["attest"] for item in upstream] == ["one-sided", "conflicting"]
+    assert [item["state"] for item in upstream] == ["proposed", "conflicting"]
     assert upstream[1]["quantity"] == {"value": "2", "unit": "H87"}  # the containing side's
     assert [(item["identifier"], item["occurrence"]) for item in downstream] == [
         ("88.101/CAR", "left")

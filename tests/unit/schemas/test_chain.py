@@ -7,8 +7,10 @@ import pytest
 from schemas import canonical
 from schemas.chain import MAX_CHAIN, Chain, Trust, anchor, index, trust_document, validate
 from schemas.delegation import parse_root
-from schemas.envelope import LINK, RECORD, parse, sign
+from schemas.envelope import LINK, RECORD, cosign, digest, parse, sign
 from schemas.errors import VerifyError
+from schemas.keys import PrivateKey, b64encode
+from tests.forgeries import CHIP
 from tests.parties import (
     DELEGATIONS,
     GEAR,
@@ -68,7 +70,7 @@ def test_a_good_chain():
         (root().sign(STRANGER),),
         (root(keys=(held(ROOT, "delegate"),)).sign(ROOT),),
         (root(keys=(held(ROOT, "rotate", valid_until=ISSUED),)).sign(ROOT),),
-        (root(thresholds={"rotate": 2}).sign(ROOT),),
+        (root(keys=(held(ROOT), held(GEAR)), thresholds={"rotate": 2}).sign(ROOT),),
         (ROOT_TOKEN[:-10] + "A" * 10,),
     ],
     ids=["none", "two", "stranger", "no-rotate-key", "rotate-key-expired", "threshold", "spoiled"],
@@ -220,17 +222,60 @@ def test_c4_a_delegate_key_of_the_parent_signs(tokens, code):
 # C5 thresholds
 
 
-@pytest.mark.parametrize("needed", [2, 0, -1, True, "1", None, [1]])
-def test_c5_one_signature_satisfies_a_threshold_of_one_alone(needed):
-    if needed is None:
-        assert chain_refusal(industry(thresholds={"delegate": 1}), GEAR_TOKEN) is None
-    else:
-        assert chain_refusal(industry(thresholds={"delegate": needed}), GEAR_TOKEN) == "E_CHAIN"
+TWO = industry(keys=(held(INDUSTRY), held(STEEL)), thresholds={"delegate": 2})
+MEMBER = delegation("88.100", "88", GEAR)
+C5 = {  # who signs the child of a parent that asks for two of its keys, verdict code
+    "both": ((INDUSTRY, STEEL), None),
+    "both-the-other-way-round": ((STEEL, INDUSTRY), None),
+    "one": ((INDUSTRY,), "E_CHAIN"),
+    "the-other": ((STEEL,), "E_CHAIN"),
+    "one-and-the-child": ((INDUSTRY, GEAR), "E_CHAIN"),
+    "one-and-the-grandparent": ((INDUSTRY, ROOT), "E_CHAIN"),
+    "both-and-a-stranger": ((INDUSTRY, STEEL, STRANGER), "E_CHAIN"),
+}
+
+
+@pytest.mark.parametrize(("by", "code"), C5.values(), ids=C5)
+def test_c5_as_many_distinct_keys_as_the_parent_asks_for(by, code):
+    assert chain_refusal(TWO, MEMBER.sign(*by)) == code
+
+
+def test_c5_one_key_counts_once():
+    """Its own signature appended again, and another signature of the same key (they differ)."""
+    once = MEMBER.sign(INDUSTRY)
+    head, _, signature = once.split(".")
+    assert chain_refusal(TWO, f"{once}~{head}..{signature}") == "E_CHAIN"
+    chip = industry(keys=(held(CHIP), held(STEEL)), thresholds={"delegate": 2})
+    head, payload, signature = MEMBER.sign(CHIP).split(".")
+    other = b64encode(PrivateKey.from_handle(CHIP._handle).sign(f"{head}.{payload}".encode()))
+    assert chain_refusal(chip, f"{head}.{payload}.{signature}~{head}..{other}") == "E_CHAIN"
+
+
+def test_c5_where_nothing_is_asked_one_is_enough():
+    assert chain_refusal(industry(thresholds={"delegate": 1}), GEAR_TOKEN) is None
+    two = industry(keys=(held(INDUSTRY), held(STEEL)))
+    assert chain_refusal(two, MEMBER.sign(STEEL)) is None
+    assert chain_refusal(two, MEMBER.sign(STEEL, INDUSTRY)) is None
+
+
+def test_c5_a_key_without_the_use_counts_for_nothing():
+    mixed = industry(
+        keys=(held(INDUSTRY), held(STEEL), held(STRANGER, "record", "rotate")),
+        thresholds={"delegate": 2},
+    )
+    assert chain_refusal(mixed, MEMBER.sign(INDUSTRY, STRANGER)) == "E_CHAIN"
+    ended = industry(
+        keys=(held(INDUSTRY), held(STEEL, valid_until=ISSUED)), thresholds={"delegate": 2}
+    )
+    assert chain_refusal(ended, MEMBER.sign(INDUSTRY, STEEL)) == "E_CHAIN"
 
 
 def test_c5_the_threshold_of_records_too():
-    found = chain_of(INDUSTRY_TOKEN, gear(thresholds={"record": 2}))
-    assert speaker_refusal(found) == "E_CHAIN"
+    pair = chain_of(INDUSTRY_TOKEN, gear(keys=(held(GEAR), held(STEEL)), thresholds={"record": 2}))
+    assert speaker_refusal(pair) == "E_CHAIN"
+    assert speaker_refusal(pair, signer=(GEAR, STEEL)) is None
+    assert speaker_refusal(pair, signer=(STEEL, GEAR)) is None
+    assert speaker_refusal(pair, signer=(GEAR, STRANGER)) == "E_CHAIN"
 
 
 # C6 time
@@ -260,11 +305,24 @@ def test_c6_every_certificate_is_valid_at_the_time(level, window, at, code):
 # C7 the speaker
 
 
+def item_by(*signers):
+    """The golden item, signed by each."""
+    token = GEAR_ITEM.sign(signers[0])
+    for signer in signers[1:]:
+        token = cosign(token, signer)
+    return token
+
+
 def speaker_refusal(found, signer=GEAR, prefix_=LEAF, kind="item", at=ISSUED):
-    return refusal(found.check_speaker, parse(GEAR_ITEM.sign(signer), RECORD), prefix_, at, kind)
+    by = signer if isinstance(signer, tuple) else (signer,)
+    return refusal(found.check_speaker, parse(item_by(*by), RECORD), prefix_, at, kind)
 
 
 GOOD = chain_of(INDUSTRY_TOKEN, GEAR_TOKEN)
+HYBRID = chain_of(
+    INDUSTRY_TOKEN,
+    gear(keys=(held(GEAR), held(CHIP), held(STEEL)), require=(("Ed25519", "ES256"),)),
+)
 C7 = {
     "holder": (GOOD, {}, None),
     "kind-none-for-links": (GOOD, {"kind": None}, None),
@@ -329,6 +387,22 @@ C7 = {
         {},
         "E_DOWNGRADE",
     ),
+    "hybrid": (HYBRID, {"signer": (GEAR, CHIP)}, None),
+    "hybrid-the-other-way-round": (HYBRID, {"signer": (CHIP, GEAR)}, None),
+    "hybrid-stripped-to-one": (HYBRID, {"signer": GEAR}, "E_DOWNGRADE"),
+    "hybrid-stripped-to-the-other": (HYBRID, {"signer": CHIP}, "E_DOWNGRADE"),
+    "hybrid-of-one-algorithm": (HYBRID, {"signer": (GEAR, STEEL)}, "E_DOWNGRADE"),
+    "hybrid-and-more": (HYBRID, {"signer": (GEAR, CHIP, STEEL)}, None),
+    "hybrid-with-a-stranger's": (
+        chain_of(INDUSTRY_TOKEN, gear(require=(("Ed25519", "ES256"),))),
+        {"signer": (GEAR, CHIP)},
+        "E_CHAIN",
+    ),
+    "two-keys-where-one-would-do": (
+        chain_of(INDUSTRY_TOKEN, gear(keys=(held(GEAR), held(STEEL)))),
+        {"signer": (GEAR, STEEL)},
+        None,
+    ),
 }
 
 
@@ -377,7 +451,7 @@ def test_delegations_may_come_with_the_answer_or_be_known():
     offered = index(DELEGATIONS)
     assert trust().chain(LEAF, offered) == GOOD
     assert trust(*DELEGATIONS).chain(LEAF) == GOOD
-    assert trust(INDUSTRY_TOKEN).chain(LEAF, {LEAF: GEAR_TOKEN}) == GOOD
+    assert trust(INDUSTRY_TOKEN).chain(LEAF, {LEAF: (GEAR_TOKEN,)}) == GOOD
     assert refusal(trust().chain, LEAF) == "E_CHAIN"
     assert refusal(trust(GEAR_TOKEN).chain, LEAF) == "E_CHAIN"
     assert trust().chain(prefix(".")).holder.subject.is_root
@@ -392,15 +466,26 @@ SECOND = gear(sequence=2, prev="A" * 43, keys=(held(STEEL),))
 
 
 def test_the_highest_sequence_counts():
-    assert index([SECOND, GEAR_TOKEN]) == index([GEAR_TOKEN, SECOND]) == {LEAF: SECOND}
-    assert trust(INDUSTRY_TOKEN, GEAR_TOKEN).chain(LEAF, {LEAF: SECOND}).holder.sequence == 2
+    assert index([SECOND, GEAR_TOKEN]) == index([GEAR_TOKEN, SECOND]) == {LEAF: (SECOND,)}
+    assert trust(INDUSTRY_TOKEN, GEAR_TOKEN).chain(LEAF, index([SECOND])).holder.sequence == 2
 
 
 def test_nobody_brings_back_an_older_delegation():
     """A key that was replaced speaks no more, though whoever answers offers its old delegation."""
-    found = trust(INDUSTRY_TOKEN, SECOND).chain(LEAF, {LEAF: GEAR_TOKEN})
+    found = trust(INDUSTRY_TOKEN, SECOND).chain(LEAF, index([GEAR_TOKEN]))
     assert found.holder.sequence == 2
     assert speaker_refusal(found) == "E_CHAIN"
+
+
+def test_nobody_brings_back_an_older_delegation_with_laxer_demands():
+    """A record stripped of a signature, and the delegation from before two were required."""
+    keys = (held(GEAR), held(CHIP))
+    lax = gear(keys=keys)
+    strict = gear(keys=keys, sequence=2, prev=digest(lax), require=(("Ed25519", "ES256"),))
+    assert speaker_refusal(trust(INDUSTRY_TOKEN, lax).chain(LEAF)) is None
+    found = trust(INDUSTRY_TOKEN, strict).chain(LEAF, index([lax]))
+    assert speaker_refusal(found) == "E_DOWNGRADE"
+    assert speaker_refusal(found, signer=(GEAR, CHIP)) is None
 
 
 def test_a_link_does_not_speak_as_a_record():

@@ -1,8 +1,10 @@
 """Delegations: read strictly, and what is written comes back."""
 
+from dataclasses import replace
+
 import pytest
 
-from schemas.delegation import Delegation, parse_delegation, parse_root
+from schemas.delegation import Delegation, Revocation, parse_delegation, parse_root
 from schemas.envelope import DELEGATION, ROOT, sign
 from schemas.errors import VerifyError
 from tests.parties import (
@@ -34,9 +36,15 @@ FULL = delegation(
     kinds=frozenset({"item", "batch"}),
     organisation={"name": "Gear 齿轮", "uscc": "91310000MA1K35UX0R", "lei": "529900T8BM49AURSDO55"},
     node="https://gear.example:8443/resolve",
-    thresholds={"record": 1},
-    next_keys=(STRANGER.public.kid,),
-    require=(("Ed25519",), ("SM2",)),
+    thresholds={"record": 2, "rotate": 1, "delegate": 1},
+    next_keys=(STRANGER.public.kid, INDUSTRY.public.kid),
+    require=(("Ed25519", "ML-DSA-44"), ("SM2",), ("ES256",)),
+    revoked=(
+        Revocation(STEEL.public.kid, "superseded", 0),
+        Revocation(STRANGER.public.kid, "compromised", 2**53 - 1),
+        Revocation("A" * 43, "unspecified", 7),
+    ),
+    reset=True,
 )
 
 
@@ -45,11 +53,36 @@ def test_a_delegation_survives_its_envelope():
         envelope, found = parse_delegation(item.sign(INDUSTRY))
         assert found == item
         assert found.claims() == envelope.claims
+        assert found.envelope is envelope
+
+
+def test_what_is_written_from_another_comes_from_no_envelope():
+    found = parse_delegation(FULL.sign(INDUSTRY))[1]
+    assert replace(found, sequence=3).envelope is None
+
+
+def test_several_may_sign():
+    envelope, found = parse_delegation(FULL.sign(INDUSTRY, GEAR, STEEL))
+    assert found == FULL
+    assert envelope.kids == tuple(item.public.kid for item in (INDUSTRY, GEAR, STEEL))
+
+
+def test_thresholds_and_revocations_are_looked_up():
+    assert [FULL.threshold(use) for use in ("record", "rotate", "delegate")] == [2, 1, 1]
+    assert delegation("88", ".", INDUSTRY).threshold("record") == 1
+    assert FULL.revocation("A" * 43).since == 7
+    assert FULL.revocation(GEAR.public.kid) is None
 
 
 def test_a_root_survives_its_envelope():
     full = root(
-        sequence=2, prev="A" * 43, resources=(prefix("86"), prefix("88")), thresholds={"rotate": 1}
+        sequence=2,
+        prev="A" * 43,
+        keys=(held(ROOT_KEY), held(GEAR)),
+        resources=(prefix("86"), prefix("88")),
+        thresholds={"rotate": 2, "delegate": 1},
+        next_keys=(STRANGER.public.kid,),
+        revoked=(Revocation("A" * 43, "unspecified", 7),),
     )
     for item in (full, root()):
         envelope, found = parse_root(item.sign(ROOT_KEY))
@@ -93,6 +126,7 @@ def test_without_resources_the_prefix_itself_is_held():
 
 CLAIMS = delegation("88.100", "88", GEAR).claims()
 KEY = CLAIMS["keys"][0]
+REVOKED = {"kid": "A" * 43, "reason": "unspecified", "since": 1}
 BAD_CLAIMS = {  # members changed (None: left out), verdict code
     "no-subject": ({"sub": None}, "E_FORMAT"),
     "no-issuer": ({"iss": None}, "E_FORMAT"),
@@ -139,9 +173,56 @@ BAD_CLAIMS = {  # members changed (None: left out), verdict code
     "node-with-backslash": ({"node": "https://a.example\\@b.example"}, "E_FORMAT"),
     "node-without-host": ({"node": "https:///x"}, "E_FORMAT"),
     "thresholds-a-list": ({"thr": []}, "E_FORMAT"),
+    "threshold-zero": ({"thr": {"delegate": 0}}, "E_FORMAT"),
+    "threshold-negative": ({"thr": {"record": -1}}, "E_FORMAT"),
+    "threshold-above-the-keys": ({"thr": {"rotate": 2}}, "E_FORMAT"),
+    "threshold-of-keys-that-may-not": (
+        {"keys": [KEY, {"jwk": dict(STEEL.public.jwk), "use": ["status"]}], "thr": {"record": 2}},
+        "E_FORMAT",
+    ),
+    "threshold-without-keys": (
+        {"keys": [KEY | {"use": ["record"]}], "thr": {"rotate": 1}},
+        "E_FORMAT",
+    ),
+    "threshold-true": ({"thr": {"delegate": True}}, "E_FORMAT"),
+    "threshold-text": ({"thr": {"delegate": "1"}}, "E_FORMAT"),
+    "threshold-a-list": ({"thr": {"delegate": [1]}}, "E_FORMAT"),
+    "threshold-of-status": ({"thr": {"status": 1}}, "E_FORMAT"),
+    "threshold-unknown": ({"thr": {"sign": 1}}, "E_FORMAT"),
+    "next-a-text": ({"next": STRANGER.public.kid}, "E_FORMAT"),
+    "next-short": ({"next": [STRANGER.public.kid[:-1]]}, "E_FORMAT"),
+    "next-long": ({"next": [STRANGER.public.kid + "A"]}, "E_FORMAT"),
+    "next-newline": ({"next": ["A" * 42 + "\n"]}, "E_FORMAT"),
+    "next-padded": ({"next": ["A" * 42 + "="]}, "E_FORMAT"),
+    "next-twice": ({"next": [STRANGER.public.kid] * 2}, "E_FORMAT"),
+    "next-many": ({"next": ["A" * 41 + f"{n:02}" for n in range(17)]}, "E_FORMAT"),
+    "next-shown-already": ({"next": [GEAR.public.kid]}, "E_FORMAT"),
+    "require-empty-set": ({"require": [[]]}, "E_FORMAT"),
+    "require-unknown": ({"require": [["Ed25519"], ["RS256"]]}, "E_FORMAT"),
+    "require-none": ({"require": [["none"]]}, "E_FORMAT"),
+    "require-twice-the-same": ({"require": [["Ed25519", "Ed25519"]]}, "E_FORMAT"),
+    "require-numbers": ({"require": [[1]]}, "E_FORMAT"),
+    "require-many": ({"require": [["Ed25519"]] * 9}, "E_FORMAT"),
+    "revoked-an-object": ({"revoked": {}}, "E_FORMAT"),
+    "revoked-a-kid": ({"revoked": [GEAR.public.kid]}, "E_FORMAT"),
+    "revoked-without-kid": ({"revoked": [{"reason": "unspecified", "since": 1}]}, "E_FORMAT"),
+    "revoked-without-reason": ({"revoked": [{"kid": "A" * 43, "since": 1}]}, "E_FORMAT"),
+    "revoked-without-since": ({"revoked": [REVOKED | {"since": None}]}, "E_FORMAT"),
+    "revoked-since-before": ({"revoked": [REVOKED | {"since": -1}]}, "E_FORMAT"),
+    "revoked-since-true": ({"revoked": [REVOKED | {"since": True}]}, "E_FORMAT"),
+    "revoked-since-text": ({"revoked": [REVOKED | {"since": "1"}]}, "E_FORMAT"),
+    "revoked-for-another-reason": ({"revoked": [REVOKED | {"reason": "lost"}]}, "E_FORMAT"),
+    "revoked-unknown-member": ({"revoked": [REVOKED | {"at": 1}]}, "E_FORMAT"),
+    "revoked-twice": ({"revoked": [REVOKED, REVOKED | {"since": 2}]}, "E_FORMAT"),
+    "revoked-many": (
+        {"revoked": [REVOKED | {"kid": "A" * 41 + f"{n:02}"} for n in range(65)]},
+        "E_FORMAT",
+    ),
+    "reset-at-first": ({"reset": True}, "E_FORMAT"),
+    "reset-false": ({"seq": 2, "prev": "A" * 43, "reset": False}, "E_FORMAT"),
+    "reset-one": ({"seq": 2, "prev": "A" * 43, "reset": 1}, "E_FORMAT"),
     "require-a-text": ({"require": "Ed25519"}, "E_FORMAT"),
     "require-of-texts": ({"require": ["Ed25519"]}, "E_FORMAT"),
-    "reset": ({"reset": True}, "E_FORMAT"),
     "v-2": ({"v": 2}, "E_FORMAT"),
 }
 
@@ -159,6 +240,11 @@ def test_refused_claims(changes, code):
         ({"ver": 0}, "E_FORMAT"),
         ({"sub": "88"}, "E_FORMAT"),
         ({"except": ["88"]}, "E_FORMAT"),
+        ({"reset": True}, "E_FORMAT"),
+        ({"require": [["Ed25519"]]}, "E_FORMAT"),
+        ({"thr": {"rotate": 2}}, "E_FORMAT"),
+        ({"next": ["x"]}, "E_FORMAT"),
+        ({"revoked": [REVOKED, REVOKED]}, "E_FORMAT"),
         ({"res": ["8a"]}, "E_ID"),
     ],
 )

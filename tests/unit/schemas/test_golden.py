@@ -5,19 +5,28 @@ import json
 
 import pytest
 
-from schemas import merkle
+from schemas import merkle, signed
 from schemas.answer import verify_answer
 from schemas.chain import Chain, Trust, anchor, validate
 from schemas.checkpoint import NoteKey, verify_note
 from schemas.envelope import LINK, RECORD, digest, parse, verify
 from schemas.errors import BadIdentifier, BadRecord
 from schemas.identifier import Identifier, Prefix
-from schemas.keys import PrivateKey, PublicKey
-from schemas.link import attest, read_assertion
+from schemas.keys import PrivateKey, PublicKey, b64decode
+from schemas.leaf import Epoch, Leaf, What, commitment, suspension
+from schemas.link import link_state, read_assertion
+from schemas.proof import judge
 from schemas.record import read_record
 from schemas.rule import Rule, compile_pattern
 from schemas.uritemplate import expand
-from schemas.verifiable_map import MapProof, map_key, verify_map
+from schemas.verifiable_map import (
+    MapProof,
+    VerifiableMap,
+    map_key,
+    prefix_key,
+    prefix_value,
+    verify_map,
+)
 from tests import golden
 from tests.parties import refusal
 
@@ -105,10 +114,10 @@ def test_links():
         envelope = parse(row["token"], LINK)
         assert (envelope.claims, envelope.digest) == (row["claims"], row["digest"])
     key = {json.dumps(row["members"], sort_keys=True): row["key"] for row in vectors["keys"]}
-    for row in vectors["attest"]:
-        standing = [read_assertion(claims) for claims in row["assertions"]]
-        assert attest(standing) == row["attest"]
-        for item in standing:
+    for row in vectors["states"]:
+        said = [read_assertion(claims) for claims in row["assertions"]]
+        assert link_state(said) == row["state"]
+        for item in said:
             assert key[json.dumps(item.link.claims(), sort_keys=True)] == item.link.key
 
 
@@ -169,3 +178,59 @@ def test_checkpoints():
     log, *witnesses = map(NoteKey.parse, [vectors["log"], *vectors["witnesses"]])
     for row in vectors["notes"]:
         assert refusal(verify_note, row["note"], log, witnesses) == row["code"], row["name"]
+
+
+def test_leaves():
+    vectors = read("leaves.json")
+    for row in vectors["leaves"]:
+        about = commitment(b64decode(row["salt"]), row["subject"])
+        said = (What(row["what"]), Prefix.parse(row["prefix"]), about, row["version"])
+        assert Leaf.parse(row["entry"].encode()) == Leaf(*said, row["digest"])
+        assert merkle.leaf_hash(row["entry"].encode()) == hashes([row["hash"]])[0]
+    for row in vectors["epochs"]:
+        found = Epoch.parse(row["entry"].encode())
+        assert (found.number, found.size) == (row["number"], row["size"])
+        roots = (found.identifiers, found.prefixes)
+        assert roots == (b64decode(row["identifiers"]), b64decode(row["prefixes"]))
+        assert merkle.leaf_hash(row["entry"].encode()) == hashes([row["hash"]])[0]
+    for entry in vectors["refused"]:
+        assert refusal(Leaf.parse, entry.encode()) == "E_FORMAT", entry
+
+
+def test_a_map_of_prefixes():
+    vectors = read("prefixes.json")
+    entries = []
+    for row in vectors["prefixes"]:
+        assert row["commitment"] == commitment(b64decode(row["salt"]), row["prefix"])
+        assert row["digest"] in {row["delegation"], suspension(row["delegation"])}
+        bound, said = b64decode(row["commitment"]), b64decode(row["digest"])
+        value = prefix_value(row["index"], bound, said)
+        assert (prefix_key(row["prefix"]).hex(), value.hex()) == (row["key"], row["value"])
+        entries.append((prefix_key(row["prefix"]), value))
+    assert VerifiableMap(entries).root.hex() == vectors["root"]
+
+
+def test_statements():
+    vectors = read("statements.json")
+    keys = {key.kid: key for key in map(PublicKey.from_jwk, vectors["keys"])}
+    for row in vectors["accepted"]:
+        found = signed.verify(row["token"], vectors["typ"], keys)
+        assert (found.claims, found.digest) == (row["claims"], row["digest"])
+        assert list(found.kids) == row["kids"]
+    for row in vectors["refused"]:
+        found = refusal(signed.verify, row["token"], vectors["typ"], keys)
+        assert found == row["code"], row["name"]
+
+
+def test_proofs():
+    vectors = read("proofs.json")
+    trust = Trust.parse(json.dumps(vectors["trust"]).encode())
+    for row in vectors["documents"]:
+        found = judge(json.dumps(row["document"]).encode(), trust, row["now"])
+        codes = [item.code for item in found.codes]
+        assert codes == row["codes"], row["name"]
+        assert (found.state, found.valid_at_issue, found.current) == (
+            row["state"],
+            row["valid_at_issue"],
+            row["current"],
+        )

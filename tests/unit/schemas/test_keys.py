@@ -16,30 +16,7 @@ from schemas.keys import (
 from tests.forgeries import CHIP, P256_ORDER
 from tests.parties import GEAR, refusal
 from tests.third_party import third_party_json
-
-P25519 = 2**255 - 19
-LOW_ORDER = [  # every encoding of the eight points of small order, canonical or not
-    "0100000000000000000000000000000000000000000000000000000000000000",
-    "0100000000000000000000000000000000000000000000000000000000000080",
-    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-    "0000000000000000000000000000000000000000000000000000000000000000",
-    "0000000000000000000000000000000000000000000000000000000000000080",
-    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-]
-# p and p + 1 are of small order and above already.
-NON_CANONICAL = [(P25519 + n).to_bytes(32, "little").hex() for n in range(2, 19)]
-
-
-def okp(raw):
-    return {"kty": "OKP", "crv": "Ed25519", "x": str(b64encode(raw))}
+from tests.weak_keys import LOW_ORDER, NON_CANONICAL, OFF_CURVE, okp
 
 
 def registrable(jwk):
@@ -53,7 +30,6 @@ def test_a_point_of_small_order_or_odd_encoding_is_not_registrable(raw):
 
 ED = dict(GEAR.public.jwk)
 EC = dict(CHIP.public.jwk)
-OFF_CURVE = EC | {"y": str(b64encode(bytes.fromhex("01" * 32)))}
 
 REFUSED_KEYS = {
     "empty": {},

@@ -1,5 +1,7 @@
 """Links: one key for both ends, each end's own words, and what the two make together."""
 
+from dataclasses import replace
+
 import pytest
 
 from schemas.envelope import digest
@@ -8,12 +10,22 @@ from schemas.link import (
     Evidence,
     Link,
     Quantity,
-    attest,
+    link_state,
     parse_assertion,
     read_assertion,
     read_draft_assertion,
+    stands,
 )
-from tests.parties import GEAR, GEAR_SAYS, ISSUED, MADE_OF, STEEL_SAYS, assertion, identifier
+from tests.parties import (
+    GEAR,
+    GEAR_SAYS,
+    ISSUED,
+    MADE_OF,
+    STEEL_SAYS,
+    assertion,
+    identifier,
+    refusal,
+)
 
 CLAIMS = {
     "v": 1,
@@ -27,6 +39,7 @@ CLAIMS = {
     "lifecycle": "asBuilt",
     "occurrence": "",
 }
+PLANNED = replace(GEAR_SAYS.link, lifecycle="asPlanned")
 DRAFT = {n: CLAIMS[n] for n in ("side", "type", "upstream", "downstream")}
 
 
@@ -192,10 +205,14 @@ def test_the_same_content_in_another_version():
     assert not STEEL_SAYS.same_content(GEAR_SAYS)
 
 
-ATTESTED = {  # quantity of the downstream side, of the upstream side; "-": it says nothing at all
-    "nobody": ("-", "-", "one-sided"),
-    "downstream": (None, "-", "one-sided"),
-    "upstream": ("-", ("1", "KGM"), "one-sided"),
+# Quantity of the downstream side, of the upstream side; "-": it has never spoken; "x": it withdrew.
+JUDGED = {
+    "downstream": (None, "-", "proposed"),
+    "upstream": ("-", ("1", "KGM"), "proposed"),
+    "downstream-withdrew": ("x", ("1", "KGM"), "withdrawn"),
+    "upstream-withdrew": (("1", "KGM"), "x", "withdrawn"),
+    "both-withdrew": ("x", "x", "withdrawn"),
+    "the-only-one-withdrew": ("x", "-", "withdrawn"),
     "both-without": (None, None, "mutual"),
     "one-quantity": (("1", "KGM"), None, "mutual"),
     "other-quantity": (None, ("1", "KGM"), "mutual"),
@@ -206,11 +223,30 @@ ATTESTED = {  # quantity of the downstream side, of the upstream side; "-": it s
 }
 
 
-@pytest.mark.parametrize(("down", "up", "verdict"), ATTESTED.values(), ids=ATTESTED)
-def test_attest(down, up, verdict):
-    standing = [
-        assertion(side, *MADE_OF, quantity=Quantity(*said) if said else None)
-        for side, said in (("downstream", down), ("upstream", up))
-        if said != "-"
-    ]
-    assert attest(standing) == attest(reversed(standing)) == verdict
+@pytest.mark.parametrize(("down", "up", "state"), JUDGED.values(), ids=JUDGED)
+def test_the_state_of_a_link(down, up, state):
+    statements = []
+    for side, said in (("downstream", down), ("upstream", up)):
+        if said == "x":
+            statements.append(assertion(side, *MADE_OF).withdrawal("A" * 43, ISSUED))
+        elif said != "-":
+            amount = Quantity(*said) if said else None
+            statements.append(assertion(side, *MADE_OF, quantity=amount))
+    assert link_state(statements) == link_state(reversed(statements)) == state
+    assert stands(statements) is any(said not in ("x", "-") for said in (down, up))
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param([], id="of nobody"),
+        pytest.param([GEAR_SAYS, GEAR_SAYS], id="one side twice"),
+        pytest.param([GEAR_SAYS, replace(STEEL_SAYS, link=PLANNED)], id="over two keys"),
+        pytest.param(
+            [GEAR_SAYS, replace(STEEL_SAYS, link=PLANNED, state="withdrawn")],
+            id="over two keys, one withdrawn",
+        ),
+    ],
+)
+def test_statements_that_make_no_state(statements):
+    assert refusal(link_state, statements) == "E_LINK"

@@ -4,7 +4,7 @@ import pytest
 
 from schemas import canonical
 from schemas.delegation import check_possession, sign_possession
-from schemas.envelope import POSSESSION, RECORD, sign
+from schemas.envelope import POSSESSION, RECORD, cosign, sign
 from schemas.keys import PrivateKey, PublicKey, b64encode
 from tests.parties import GEAR, NOW, STRANGER, prefix, refusal
 
@@ -45,6 +45,8 @@ REFUSED = {
     "no-envelope": "",
     "nothing": None,
     "cut-off": signed()[:-1],
+    "with-another's-signature": cosign(signed(), STRANGER),
+    "another's-with-this-key's": cosign(signed(STRANGER), GEAR),
 }
 
 

@@ -1,0 +1,278 @@
+"""The transparency log: from the outbox to a signed root, and what it costs those who register.
+
+Appending is measured end to end in one process: read the outbox, make the leaves, hash, write
+entries, index, tiles and state, commit, sign. Beside it, in turns, a bare COPY of the same bytes
+into a plain table without any index, a transaction for each batch, the same fsync.
+Registration goes through the registry's app with and without a sequencer in the same process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from registry import changes
+from registry.api.transaction import Deps
+from registry.app import create_app
+from registry.bootstrap import found as found_node
+from registry.changes import Entry
+from registry.keyring import Keyring
+from registry.log import founding
+from registry.log.copy import Copy
+from registry.log.maps import Maps
+from registry.log.publishing import Publisher
+from registry.log.sequencer import Sequencer
+from registry.store.engine import Store
+from registry.store.log import find_entries, find_hashes
+from schemas.change import Op
+from schemas.checkpoint import Checkpoint, sign_note
+from schemas.delegation import sign_possession
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import PrivateKey, b64encode, sha256
+from schemas.policy import LogPolicy
+from schemas.record import ITEM, Record
+from schemas.target import Target as Pointer
+from tierlink import embedded, migrations
+
+from . import harness
+from .harness import Result, Row, Sample, Settings, Target
+
+PREFIX = Prefix.parse("88.77")
+TURNS = {1: 400, 256: 60, 4096: 12}  # batch: batches of a turn
+ENOUGH = 20_000  # leaves/s
+DEARER = 1.4
+RECORDS = 3_000  # of a registration turn
+
+_PLAIN = "CREATE TABLE plain (idx bigint NOT NULL, leaf_hash bytea NOT NULL, leaf bytea NOT NULL)"
+
+
+def measure(settings: Settings) -> list[Result]:
+    """Append at three batch sizes, then register with and without a log."""
+    with _database() as (url, folder):
+        return asyncio.run(_measure(settings, url, folder))
+
+
+async def _measure(settings: Settings, url: str, folder: Path) -> list[Result]:
+    async with _bench(url, folder) as bench:
+        return [await _appending(bench, settings), await _registering(bench, settings)]
+
+
+@dataclass
+class _Bench:
+    store: Store
+    deps: Deps
+    operator: str
+    identity: founding.Identity
+    sequencer: Sequencer
+    numbers: Iterator[int]
+
+    async def fill(self, records: int) -> None:
+        """Put records into the outbox, as registrations do."""
+        names = [f"{PREFIX}/S-{next(self.numbers):08d}" for _ in range(records)]
+        rows = [Entry(Op.RECORD, n, 1, digest=b64encode(sha256(n.encode()))) for n in names]
+        async with self.store.write() as tx:
+            await changes.record_many(tx, PREFIX, rows)
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[tuple[str, Path]]:
+    # Not below the scratch folder: the database's account has to reach it, on a short path.
+    folder = Path(tempfile.mkdtemp(prefix="tl-bench-"))
+    folder.chmod(0o711)
+    try:
+        server = embedded.start(folder / "node")
+        try:
+            migrations.upgrade(server.url)
+            yield server.url, folder
+        finally:
+            embedded.stop(server)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def _bench(url: str, folder: Path) -> AsyncIterator[_Bench]:
+    store, keyring = Store.open(url, pool=8), Keyring(bytes(32))
+    deps = Deps(store, keyring, lambda: int(time.time()))
+    async with store.write() as tx:
+        operator = (await found_node(tx, keyring, deps.clock())).operator_key
+        identity = await founding.found(tx, keyring, None)
+        driver = await tx.driver()
+        await driver.execute(_PLAIN)
+    assert operator is not None
+    copy = Copy(folder / "published.note", identity.key)
+    publisher = Publisher(store, identity.signer, LogPolicy(identity.key), copy, deps.clock)
+    sequencer = Sequencer(store, Maps(), publisher)
+    await sequencer.open()
+    yield _Bench(store, deps, operator, identity, sequencer, itertools.count())
+    await store.close()
+
+
+# Appending
+
+
+async def _appending(bench: _Bench, settings: Settings) -> Result:
+    await _allocate(bench)
+    while await bench.sequencer.integrate(4096):
+        pass
+    rows: list[Row] = []
+    targets: list[Target] = []
+    for batch, batches in TURNS.items():
+        ours = Row(f"append in batches of {batch:,}, signed", unit="leaves/s")
+        bare = Row(f"bare COPY in batches of {batch:,}", unit="rows/s")
+        for _ in range(settings.runs):
+            await bench.fill(batch * batches)
+            first = bench.sequencer.size
+            ours.samples.append(await _timed(batches, batch, lambda b=batch: _append(bench, b)))
+            copies = await _contents(bench, first, batch)
+            bare.samples.append(
+                await _timed(batches, batch, lambda c=copies: _copy(bench, next(c)))
+            )
+        rows += [ours, bare]
+        share = harness.ratio(ours, bare)
+        targets.append(Target(f"append / bare COPY, batches of {batch:,}", share, 0))
+    targets.append(Target("leaves/s at 4,096", rows[-2].median("per_second"), ENOUGH))
+    return Result("Transparency log", rows, targets)
+
+
+async def _append(bench: _Bench, batch: int) -> None:
+    taken = await bench.sequencer.integrate(batch)
+    assert taken == batch, taken
+    head = Checkpoint(bench.identity.origin, bench.sequencer.size, bench.sequencer.root)
+    sign_note(head, head.origin, bench.identity.signer)
+
+
+async def _contents(
+    bench: _Bench, first: int, batch: int
+) -> Iterator[list[tuple[int, bytes, bytes]]]:
+    """Return the bytes of the batches that were appended from `first` on."""
+    async with bench.store.statement() as driver:
+        leaves = await find_entries(driver, first, bench.sequencer.size)
+        hashes = await find_hashes(driver, first, bench.sequencer.size)
+    rows = [(entry.idx, digest, entry.leaf) for entry, digest in zip(leaves, hashes, strict=True)]
+    return iter([rows[at : at + batch] for at in range(0, len(rows), batch)])
+
+
+async def _copy(bench: _Bench, rows: list[tuple[int, bytes, bytes]]) -> None:
+    async with bench.store.write() as tx:
+        driver = await tx.driver()
+        columns = ("idx", "leaf_hash", "leaf")
+        await driver.copy_records_to_table("plain", records=rows, columns=columns)
+
+
+async def _timed(times: int, each: int, work: Callable[[], Awaitable[None]]) -> Sample:
+    spans = []
+    cpu = time.process_time()
+    for _ in range(times):
+        began = time.monotonic()
+        await work()
+        spans.append(time.monotonic() - began)
+    spent = time.process_time() - cpu
+    spans.sort()
+    count = times * each
+    p50, p99 = spans[times // 2] * 1000, spans[times * 99 // 100] * 1000
+    return Sample(count / sum(spans), p50, p99, spent * 1e6 / count)
+
+
+# Registering
+
+
+async def _registering(bench: _Bench, settings: Settings) -> Result:
+    transport = httpx.ASGITransport(create_app(bench.deps))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://registry", timeout=600
+    ) as client:
+        signer, headers = await _holder(bench, client)
+        alone, logged = Row("register, no sequencer", unit="records/s"), Row("register, logged")
+        logged.unit = alone.unit
+        numbers = itertools.count()
+        for _ in range(max(2, settings.runs)):
+            for row, running in ((alone, False), (logged, True)):
+                lines = [_line(signer, next(numbers)) for _ in range(RECORDS)]
+                async with _running(bench, running=running):
+                    row.samples.append(
+                        await _timed(1, RECORDS, lambda sent=lines: _send(client, headers, sent))
+                    )
+    dearer = harness.ratio(alone, logged)
+    return Result(
+        "Registration with a log",
+        [logged, alone],
+        [Target("time with logging / without", dearer, DEARER, at_most=True)],
+        [f"{RECORDS:,} client-signed records in one batch, registry and sequencer in one process"],
+    )
+
+
+@contextlib.asynccontextmanager
+async def _running(bench: _Bench, *, running: bool) -> AsyncIterator[None]:
+    """Run the sequencer beside what is measured; what it has not yet done is done afterwards."""
+    task = asyncio.create_task(bench.sequencer.run()) if running else None
+    await asyncio.sleep(0.5)
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await bench.sequencer.open()
+        while await bench.sequencer.integrate(4096):
+            pass
+        await bench.sequencer.commit_epoch()
+
+
+async def _send(client: httpx.AsyncClient, headers: dict[str, str], lines: list[bytes]) -> None:
+    reply = await client.post("/v1/identifiers/batch", content=b"".join(lines), headers=headers)
+    accepted = reply.text.count('"status":201')
+    assert accepted == len(lines), reply.text[:500]
+
+
+def _line(signer: PrivateKey, number: int) -> bytes:
+    name = f"L-{number:08d}"
+    record = Record(
+        Identifier(PREFIX, name),
+        ITEM,
+        int(time.time()),
+        targets=(Pointer("gs1:pip", f"https://example.com/{name}", "text/html", "Product"),),
+        attributes={"serial": name, "plant": "2"},
+    )
+    return json.dumps({"envelope": record.sign(signer)}).encode() + b"\n"
+
+
+_SIGNER = PrivateKey.from_seed(bytes(32))
+
+
+async def _allocate(bench: _Bench) -> None:
+    """Give the prefix to a holder with a key of its own."""
+    transport = httpx.ASGITransport(create_app(bench.deps))
+    headers = {"authorization": f"Bearer {bench.operator}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://registry", headers=headers
+    ) as client:
+        asked = {"prefix": str(PREFIX), "kid": _SIGNER.public.kid}
+        answer = await client.post("/v1/challenges", json=asked)
+        nonce = answer.raise_for_status().json()["nonce"]
+        key = {
+            "jwk": dict(_SIGNER.public.jwk),
+            "use": ["record"],
+            "possession": sign_possession(_SIGNER, PREFIX, nonce, int(time.time())),
+        }
+        body = {"prefix": str(PREFIX), "organisation": {"name": "Bench"}, "keys": [key]}
+        made = await client.post("/v1/prefixes", json=body)
+        _API_KEYS.append(made.raise_for_status().json()["api_key"])
+
+
+_API_KEYS: list[str] = []
+
+
+async def _holder(_bench: _Bench, _client: httpx.AsyncClient) -> tuple[PrivateKey, dict[str, str]]:
+    return _SIGNER, {"authorization": f"Bearer {_API_KEYS[-1]}"}

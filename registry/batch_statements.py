@@ -1,0 +1,43 @@
+"""Batch statements: kept and told of once, in the transaction that accepts the first record.
+
+The records of a statement come in any order and in any number of requests, at once too. Whoever
+writes one admits its statement at the end, after the rows of the records, so that two who write
+records of the same statement never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from registry import changes
+from registry.changes import Entry
+from registry.store import batch_statements as store
+from registry.store.engine import WriteTx
+from registry.store.tables import unit_of
+from schemas.batched import Statement, statement_of
+from schemas.change import Op
+from schemas.envelope import Envelope
+from schemas.identifier import Prefix
+from schemas.leaf import What
+
+
+async def admit(tx: WriteTx, prefix: Prefix, accepted: Iterable[Envelope | None]) -> None:
+    """Keep the statements of what was accepted; tell of each that is new, for the log alone."""
+    found: dict[str, Statement] = {}
+    for envelope in accepted:
+        if envelope is not None and envelope.statement is not None:
+            statement = statement_of(envelope)
+            assert statement is not None
+            found.setdefault(envelope.statement.token, statement)
+    if not found:
+        return
+    digests: dict[str, Statement] = {one.envelope.digest: one for one in found.values()}
+    rows = [(digest, one.count, one.envelope.token) for digest, one in digests.items()]
+    new = await store.insert_new(tx, unit_of(prefix), rows)
+    entries = [_entry(prefix, digest, digests[digest].count) for digest in sorted(new)]
+    if entries:
+        await changes.record_many(tx, prefix, entries)
+
+
+def _entry(prefix: Prefix, digest: str, count: int) -> Entry:
+    return Entry(Op.LOGGED, str(prefix), count, digest=digest, what=What.BATCH, subject=digest)

@@ -1,0 +1,136 @@
+"""Redis as the memory of the second cache: one server, Sentinel, or Cluster, told by the URL.
+
+    redis://host:6379/0  rediss://…  unix://…           one server
+    sentinel://h1:26379,h2:26379/name[?db=0]            whoever Sentinel says is the master of name
+    cluster://h1:6379,h2:6379  clusters://…             the shards that any of these tells of
+
+Time-outs are short, and nothing is tried twice: there is a source behind this cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from schemas.errors import BadInput
+
+CONNECT_SECONDS = 0.2
+SOCKET_SECONDS = 0.25
+CONNECTIONS = 16
+_SCHEMES = "redis://, rediss://, unix://, sentinel://, cluster:// or clusters://"
+
+
+def open_memory(url: str) -> Server | Cluster:
+    """Prepare a client, which connects at its first use; raise BadInput on another URL."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme in {"redis", "rediss", "unix"}:
+            return Server(Redis.from_url(url, max_connections=CONNECTIONS, **_options()))
+        if parts.scheme == "sentinel":
+            return _sentinel(parts)
+        if parts.scheme in {"cluster", "clusters"}:
+            nodes = [ClusterNode(host, port) for host, port in _hosts(parts, 6379)]
+            return Cluster(
+                RedisCluster(
+                    startup_nodes=nodes,
+                    ssl=parts.scheme == "clusters",
+                    username=parts.username,
+                    password=parts.password,
+                    socket_timeout=SOCKET_SECONDS,
+                    socket_connect_timeout=CONNECT_SECONDS,
+                )
+            )
+    except ValueError as err:
+        raise BadInput(f"TIERLINK_REDIS_URL: {err}", value=parts.hostname) from err
+    raise BadInput(
+        "TIERLINK_REDIS_URL has an unknown scheme",
+        value=parts.scheme,
+        fix=f"begin it with {_SCHEMES}",
+    )
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 3,
+    }
+
+
+def _sentinel(parts: SplitResult) -> Server:
+    name = parts.path.strip("/")
+    if not name:
+        raise BadInput(
+            "TIERLINK_REDIS_URL names no master", fix="sentinel://host:26379/name-of-the-master"
+        )
+    database = int(parse_qs(parts.query).get("db", ["0"])[0])
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        _hosts(parts, 26379), sentinel_kwargs=_options(), password=parts.password, db=database
+    )
+    client = sentinel.master_for(name, max_connections=CONNECTIONS, **_options())
+    return Server(client, *sentinel.sentinels)
+
+
+def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+    found = []
+    for item in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{item}")
+        if not one.hostname:
+            raise BadInput("TIERLINK_REDIS_URL names no host", value=item)
+        found.append((one.hostname, one.port or port))
+    return found
+
+
+class Server:
+    """One server, or whichever Sentinel names."""
+
+    def __init__(self, client: Redis, *others: Redis) -> None:
+        """Take a client, and others (of the sentinels) that are closed with it."""
+        self._client = client
+        self._others = others
+
+    async def get_many(self, names: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return what is kept under each name, by one MGET."""
+        return cast("Sequence[bytes | None]", await self._client.mget(names))
+
+    async def set_many(self, entries: Mapping[bytes, bytes], seconds: int) -> None:
+        """Keep entries, by one pipeline."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name, value in entries.items():
+            _ = pipeline.set(name, value, ex=seconds)  # sent by execute
+        await pipeline.execute()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in (self._client, *self._others):
+            await client.aclose()
+
+
+class Cluster:
+    """Shards; a command of several keys goes to each shard that has some of them."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        self._client = client
+
+    async def get_many(self, names: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return what is kept under each name."""
+        return await self._client.mget_nonatomic(list(names))
+
+    async def set_many(self, entries: Mapping[bytes, bytes], seconds: int) -> None:
+        """Keep entries, by one pipeline for each shard."""
+        pipeline = self._client.pipeline()
+        for name, value in entries.items():
+            _ = pipeline.set(name, value, ex=seconds)  # sent by execute
+        await pipeline.execute()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
