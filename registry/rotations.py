@@ -15,13 +15,14 @@ from registry.keyring import Keyring
 from registry.prefixes import ROOT, Holding
 from registry.store import log as log_store, prefixes as store, recoveries as recovery_store
 from registry.store.engine import ReadTx, WriteTx
+from registry.store.prefixes import SUSPENDED
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import Delegation, Revocation
 from schemas.envelope import Envelope, digest
 from schemas.errors import BadInput, Conflict, Forbidden, KeyNotHosted
 from schemas.identifier import Prefix
-from schemas.leaf import RECOVERY, What, recovery_digest
+from schemas.leaf import RECOVERY, What, recovery_digest, status_digest
 from schemas.successor import successor
 
 PAGE = 1000
@@ -162,50 +163,45 @@ async def accept(
     if waited is not None and waited.delegation != token:
         await tell_of_recovery(tx, prefix, waited, withdrawn=True)
     await record(tx, envelope, delegation, revoked)
+    if held.row.status == SUSPENDED:
+        # The map of prefixes shows what was said last, and this prefix is still suspended.
+        said = status_digest(envelope.digest, suspended=True)
+        await _tell(tx, Op.LOGGED, prefix, delegation.sequence, said, What.STATUS)
     return await prefixes.show(tx, prefix)
 
 
 async def record(
-    tx: WriteTx, envelope: Envelope, delegation: Delegation, revoked: tuple[Revocation, ...] = ()
+    tx: WriteTx, envelope: Envelope, delegation: Delegation, revoked: tuple[Revocation, ...]
 ) -> None:
     """Tell resolvers and the log of a delegation, and the log of each key that it revokes."""
-    prefix, about = delegation.subject, str(delegation.subject)
-    await changes.record(
-        tx,
-        Op.PREFIX,
-        prefix,
-        about,
-        delegation.sequence,
-        digest=envelope.digest,
-        what=What.DELEGATION,
-    )
+    prefix, sequence = delegation.subject, delegation.sequence
+    await _tell(tx, Op.PREFIX, prefix, sequence, envelope.digest, What.DELEGATION)
     for item in revoked:
-        await changes.record(
-            tx,
-            Op.LOGGED,
-            prefix,
-            about,
-            item.since,
-            digest=envelope.digest,
-            what=What.REVOCATION,
-            subject=item.kid,
-        )
+        said, what = envelope.digest, What.REVOCATION
+        await _tell(tx, Op.LOGGED, prefix, item.since, said, what, subject=item.kid)
+
+
+async def _tell(
+    tx: WriteTx,
+    op: Op,
+    prefix: Prefix,
+    version: int,
+    said: str,
+    what: What,
+    *,
+    subject: str | None = None,
+) -> None:
+    about = str(prefix)
+    await changes.record(tx, op, prefix, about, version, digest=said, what=what, subject=subject)
 
 
 async def tell_of_recovery(
     tx: WriteTx, prefix: Prefix, recovery: store.Recovery, *, withdrawn: bool
 ) -> None:
     """Tell the log that a recovery was announced, or given up."""
-    await changes.record(
-        tx,
-        Op.LOGGED,
-        prefix,
-        str(prefix),
-        recovery.sequence,
-        digest=recovery_digest(digest(recovery.delegation), withdrawn=withdrawn),
-        what=What.REVOCATION,
-        subject=RECOVERY,
-    )
+    said = recovery_digest(digest(recovery.delegation), withdrawn=withdrawn)
+    sequence, what = recovery.sequence, What.REVOCATION
+    await _tell(tx, Op.LOGGED, prefix, sequence, said, what, subject=RECOVERY)
 
 
 async def log_size(tx: ReadTx) -> int:

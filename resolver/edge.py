@@ -387,7 +387,9 @@ class Edge(HttpToolsProtocol):
         """Drain: one more request of an idle connection is still answered, with `close`."""
         self._draining = True
         if self._busy():
-            self.cycle.keep_alive = False
+            # A response that has begun has not said `close`: it is followed by one that does.
+            if not self.cycle.response_started:
+                self.cycle.keep_alive = False
         elif self._phase is _Phase.START:
             self._since = self._clock()
         self._settle()

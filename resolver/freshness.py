@@ -14,8 +14,6 @@ An answer is then at most lease + age of the oldest open write + replica lag old
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from math import inf
@@ -25,14 +23,13 @@ from schemas.change import Batch, Watermark
 from . import tags
 from .answers import Answers, boottime
 from .metrics import Metrics
+from .polling import Poller
 from .sources import Source
-
-MIN_PAUSE = 0.01  # between two polls, however many hints come
 
 _log = logging.getLogger(__name__)
 
 
-class Freshness:
+class Freshness(Poller):
     """Owns the watermark and the lease of one Answers; one task, of the same event loop."""
 
     def __init__(
@@ -45,20 +42,14 @@ class Freshness:
         period: float = 0.15,
         metrics: Metrics | None = None,
     ) -> None:
-        self._source = source
+        metrics = metrics or Metrics()
+        super().__init__(source, clock, lease=lease, period=period, metrics=metrics)
         self._answers = answers
-        self._clock = clock
-        self._lease = lease
-        self._period = period
-        self._hinted = asyncio.Event()
         self._asked_at = -inf  # of the last poll that succeeded
         self._lost = False
-        self.watermark: Watermark | None = None
-        self._count(metrics or Metrics())
+        self._count(metrics)
 
     def _count(self, metrics: Metrics) -> None:
-        self._polls = metrics.counter("tierlink_polls_total", "Polls of the changes.")
-        self._failures = metrics.counter("tierlink_poll_failures_total", "Polls that failed.")
         self._applied = metrics.counter("tierlink_changes_applied_total", "Changes applied.")
         self._lapses = metrics.counter(
             "tierlink_lease_expired_total", "Leases that ran out before they were renewed."
@@ -88,51 +79,26 @@ class Freshness:
         """Seconds for which the changes have not been followed."""
         return self._clock() - self._asked_at
 
-    def hint(self) -> None:
-        """Poll soon: something is said to have changed."""
-        self._hinted.set()
+    def missed(self, err: Exception) -> None:
+        """F6: take note that a poll failed; the lease runs out by itself."""
+        super().missed(err)
+        self.lapse(f"{type(err).__name__}: {err}")
 
-    async def run(self) -> None:
-        """Poll until cancelled."""
-        while True:
-            began = self._clock()
-            await self.poll()
-            await self._pause(self._period - (self._clock() - began))
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(MIN_PAUSE)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hinted.wait(), max(0.0, seconds - MIN_PAUSE))
-        self._hinted.clear()
-
-    async def poll(self) -> bool:
-        """Follow the changes once; tell whether that renewed the lease."""
-        # F1
-        asked_at = self._clock()
-        self._polls.add()
-        # F2: a hung source ends this poll, not the following of changes
-        try:
-            async with asyncio.timeout(self._lease / 2):
-                batch = await self._source.changes(self.watermark)
-        except Exception as err:  # noqa: BLE001  (whatever a driver raises, the loop goes on)
-            self._missed(err)
-            return False
-        self.apply(batch, asked_at)
-        return not batch.more
-
-    def _missed(self, err: Exception) -> None:
-        # F6
-        self._failures.add()
+    def lapse(self, why: str) -> None:
+        """Take note, once, of a lease that ran out."""
         if self.ready and not self.current and not self._lost:
             self._lost = True
             self._lapses.add()
-            _log.warning("the lease ran out, reading through: %s: %s", type(err).__name__, err)
+            _log.warning("the lease ran out, reading through: %s", why)
 
-    def apply(self, batch: Batch, asked_at: float) -> None:
-        """Apply what a poll sent at `asked_at` returned; steps F3 to F5."""
+    def apply(self, batch: Batch, asked_at: float, *, anew: bool = False) -> None:
+        """Apply what a poll sent at `asked_at` returned; steps F3 to F5.
+
+        `anew`: changes before it may have been missed, so nothing read below it is trusted.
+        """
         found, known = batch.watermark, self.watermark
         # F3
-        if known is None or known.epoch != found.epoch:
+        if anew or known is None or known.epoch != found.epoch:
             self._answers.restart(found.epoch, found.position)
             self.watermark = known = found
             self._restarts.add()

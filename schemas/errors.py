@@ -208,7 +208,7 @@ class TargetNotFound(NotFound):
 
 
 class NoLog(NotFound):
-    """This node keeps no transparency log, so it has no proofs of one."""
+    """No transparency log is kept here, so there are no proofs of one."""
 
     code = "no_log"
     title = "No transparency log"

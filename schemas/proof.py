@@ -5,12 +5,13 @@ One verifier serves the two documents that carry a log's word (`schemas.evidence
     {"v": 1, "identifier", "envelope", "proof": {"chain": […], "records": […], "log": {…}}}
 
 whose `envelope` is absent where nothing is registered, and a full answer, which is an answer
-(`schemas.answer`) whose `proof` has a `log`. No network, no clock but `now`, no state.
+(`schemas.answer`) whose `proof` has a `log`. No network, no clock but `now`, and nothing kept but
+which notes have verified.
 
     P1  the JSON is strict, the members those of the format                 E_FORMAT E_LIMIT …
     P2  checkpoint: signed by the log of the policy, cosigned by its quorum
                                                             E_CHECKPOINT E_ORIGIN E_QUORUM
-    P3  epoch: its leaf is the last of the checkpoint's tree, and covers what is before it  E_MAP
+    P3  epoch: its leaf is the last of the checkpoint's tree, and covers all before it      E_MAP
     P4  prefixes: the holder's delegation, and each above it that is proved, is the newest in the
         epoch's map, under this salt; none is suspended             E_MAP E_DOWNGRADE E_STATUS
     P5  signers: steps A2 to A4 and C1 to C7, at the time the log had each record; no key that
@@ -31,8 +32,9 @@ What comes of it (`schemas.verdict`):
     no longer so      current is invalid: E_TIME expired, or not yet valid; E_STATUS suspended
     cannot be told    indeterminate: E_CHECKPOINT the trust bundle names no log; E_FRESH the
                       checkpoint is older than the policy allows, or later than `now`; E_STALE the
-                      trust bundle knows a delegation newer than the epoch; E_TIME, E_REVOKED the
-                      log's time of an ancestor or of an assertion is not shown, and would decide
+                      trust bundle knows a delegation newer than the epoch, or one above the
+                      holder's is not proved to be the newest; E_TIME, E_REVOKED the log's time of
+                      an ancestor or of an assertion is not shown, and would decide
 
 That nothing is registered (`exists` False) is proved of records of its own. That no class
 answers for an identifier either is the server's word: a map cannot be searched by rules.
@@ -266,8 +268,11 @@ def consistent(
 
 def _check_epoch(log: LogProof, checkpoint: Checkpoint) -> Epoch:
     place, epoch = log.epoch, log.epoch.epoch
-    if place.index != checkpoint.size - 1 or epoch.size > place.index:
+    if place.index != checkpoint.size - 1:
         raise VerifyError("E_MAP", "the epoch is not the last leaf of the log", value=place.index)
+    # Nothing less: maps of a while ago under a checkpoint of today would look current.
+    if epoch.size != place.index:
+        raise VerifyError("E_MAP", "the maps do not cover all leaves before", value=epoch.size)
     try:
         leaf = leaf_hash(epoch.entry)
         verify_inclusion(leaf, place.index, checkpoint.size, place.path, checkpoint.root)
@@ -337,6 +342,10 @@ def _check_prefixes(
                 value=str(prefix),
             )
         placed[prefix] = item.index
+    for prefix, _ in upward[len(log.prefixes) :]:
+        found.untold(
+            "E_STALE", f"nothing proves that {prefix} is still held like this", at_issue=False
+        )
     return placed
 
 

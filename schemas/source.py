@@ -2,8 +2,9 @@
 
 Envelopes travel as signed; whoever receives them verifies them. Nothing here is trusted.
 
-The JSON forms, of /v1/source, /v1/source/edges and /v1/source/proof; `from_json` raises BadInput on a malformed one,
-and ignores members it does not know, so that nodes of different releases understand each other:
+The JSON forms, of /v1/source, /v1/source/edges and /v1/source/proof; `from_json` raises BadInput on
+a malformed one, and ignores members it does not know, so that nodes of different releases
+understand each other:
 
     Fetched  {found: [{identifier, state, records?, assertions?, more_links?}],
               delegations, watermark}

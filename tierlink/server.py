@@ -8,18 +8,20 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from schemas.errors import TierlinkError
+from tierlink.ending import Ending, Step
 
 BACKLOG = 4096
 GRACE_SECONDS = 10  # for requests under way when the node is told to stop
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_ACCEPTED = 0.01  # seconds in which what was accepted last becomes a connection that can be told
 
 
 class CannotListen(TierlinkError):
@@ -68,25 +70,53 @@ def url_of(bound: socket.socket, host: str) -> str:
 
 
 class Server(uvicorn.Server):
-    """Stops on the first SIGTERM or SIGINT in order, on the second at once, and then returns.
+    """Stops when its end is told, by a signal or otherwise, and then returns.
 
     uvicorn raises the signal again when it is done, which would end the process before the
     database is stopped.
     """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ending: Ending | None = None,
+        signals: Sequence[signal.Signals] = STOPPING,
+    ) -> None:
+        """Each of `signals` tells the end; a second one hurries it (`tierlink.ending`)."""
+        super().__init__(config)
+        self.ending = ending or Ending()
+        self.ending.heard = self._look
+        self._signals = signals
+
+    def _look(self) -> None:
+        self.should_exit = self.should_exit or self.ending.step >= Step.CLOSING
+        self.force_exit = self.force_exit or self.ending.step is Step.AT_ONCE
+
+    async def on_tick(self, counter: int) -> bool:
+        """Notice, ten times a second, that a lame duck has waited long enough."""
+        self._look()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, then let each connection end with its last response."""
+        for listening in self.servers:
+            listening.close()
+        # uvicorn tells only the connections it knows of: first let those become known.
+        await asyncio.sleep(_ACCEPTED)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Turn signals into a request to stop, for as long as the server runs."""
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self.force_exit = self.force_exit or (self.should_exit and number == signal.SIGINT)
-            self.should_exit = True
-            del frame
+            self.ending.tell()
+            del number, frame
 
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are the main thread's; whoever runs a server elsewhere stops it himself
             return
-        before = {number: signal.signal(number, stop) for number in _STOPPING}
+        before = {number: signal.signal(number, stop) for number in self._signals}
         try:
             yield
         finally:
@@ -117,12 +147,15 @@ async def serve(
     http: type[asyncio.Protocol],
     sockets: list[socket.socket],
     then: Callable[[], Awaitable[None]] | None = None,
+    *,
+    ending: Ending | None = None,
+    signals: Sequence[signal.Signals] = STOPPING,
 ) -> None:
     """Serve until told to stop; `then` runs beside it once connections are accepted.
 
     What `then` raises ends the server and is raised here.
     """
-    server = Server(configured(app, http))
+    server = Server(configured(app, http), ending, signals)
     serving = asyncio.create_task(server.serve(sockets))
     beside = asyncio.create_task(_beside(server, then))
     await asyncio.wait({serving, beside}, return_when=asyncio.FIRST_COMPLETED)

@@ -32,5 +32,5 @@ async def readyz(tx: Read) -> JSONResponse:
     """Say so, or 503 with what is amiss and the command that mends it."""
     await prefixes.root(tx)
     log = await reading.standing(tx)
-    view = None if log is None else asdict(log)
-    return JSONResponse({"status": "ready", "log": view}, headers=_HEADERS)
+    view = {} if log is None else {"log": asdict(log)}
+    return JSONResponse({"status": "ready"} | view, headers=_HEADERS)

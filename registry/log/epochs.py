@@ -19,15 +19,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from registry.store import log as log_store, maps as store
+from registry.store.engine import Store
 from registry.store.log import CheckpointRow, Driver, EpochRow
-from registry.store.maps import Head
 from schemas.errors import TierlinkError
 from schemas.evidence import EpochProof, PrefixProof
 from schemas.leaf import Epoch
 from schemas.verifiable_map import MapProof
 
 from .buckets import Bucket
-from .maps import Place, Tops
+from .maps import Place, Tops, put_all
 from .tiles import Tiles
 from .tops import Way, finish, value_at
 
@@ -37,7 +37,6 @@ HELD = 4_096  # prefixes of one epoch whose proofs are kept
 ENTRIES = 100_000  # map entries in kept buckets; with their hashes some 400 bytes each
 FOLLOWED = 1_000  # epochs from a kept one up to which the changes between are read
 READS = 3  # of tiles for one proof
-FEW = 1_000  # buckets that are put into a top between two turns of the event loop
 
 Key = tuple[int, bytes]
 """(map, key)."""
@@ -114,42 +113,60 @@ class Buckets:
 class Epochs:
     """The memory that all proofs share."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Store) -> None:
+        self._store = opened
         self._views: OrderedDict[int, View] = OrderedDict()
-        self._building = asyncio.Lock()
+        self._building: dict[int, asyncio.Task[View]] = {}
         self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
         self._entries = 0  # in `_buckets`
         self._tiles = Tiles()
         self._firsts: OrderedDict[int, CheckpointRow] = OrderedDict()
 
-    async def view(self, driver: Driver, checkpoint: CheckpointRow, epoch: EpochRow) -> View:
+    def known(self, epoch: int) -> View | None:
+        """Return the view of an epoch, where it is kept."""
+        found = self._views.get(epoch)
+        if found is not None:
+            self._views.move_to_end(epoch)
+        return found
+
+    async def view(self, checkpoint: CheckpointRow, epoch: EpochRow) -> View:
         """Return the view of a published epoch; raise TierlinkError where what is stored is not it.
 
-        Of several who ask for one that is not kept, one builds it.
+        Of several who ask for one that is not kept, one has it built, over a connection of its
+        own: whoever waits holds none, and building goes on when nobody waits any more. That of
+        the first may take longer than a request does.
         """
-        known = self._views.get(epoch.epoch)
-        if known is None:
-            async with self._building:
-                known = self._views.get(epoch.epoch)
-                if known is None:
-                    known = await self._build(driver, checkpoint, epoch)
-                    self._views[epoch.epoch] = known
-                    if len(self._views) > VIEWS:
-                        self._views.popitem(last=False)
-        self._views.move_to_end(epoch.epoch)
-        return known
+        found = self.known(epoch.epoch)
+        if found is not None:
+            return found
+        task = self._building.get(epoch.epoch)
+        if task is None:
+            task = asyncio.create_task(self._build(checkpoint, epoch), name="tops of an epoch")
+            self._building[epoch.epoch] = task
+            task.add_done_callback(self._built)
+        return await asyncio.shield(task)
 
-    async def _build(self, driver: Driver, checkpoint: CheckpointRow, epoch: EpochRow) -> View:
+    def _built(self, task: asyncio.Task[View]) -> None:
+        self._building = {n: other for n, other in self._building.items() if other is not task}
+        if not task.cancelled() and task.exception() is None:
+            view = task.result()
+            self._views[view.epoch.epoch] = view
+            if len(self._views) > VIEWS:
+                self._views.popitem(last=False)
+
+    async def _build(self, checkpoint: CheckpointRow, epoch: EpochRow) -> View:
         before = max((n for n in self._views if n < epoch.epoch), default=0)
-        if before and epoch.epoch - before <= FOLLOWED:
-            tops = self._views[before].tops
-            heads = await store.find_changed(driver, before, epoch.epoch)
-        else:
-            tops, heads = Tops(), await store.find_heads(driver, epoch.epoch)
-        tops = await _put(tops, heads)
+        follows = before and epoch.epoch - before <= FOLLOWED
+        tops = self._views[before].tops if follows else Tops()
+        async with self._store.statement() as driver:
+            if follows:
+                heads = await store.find_changed(driver, before, epoch.epoch)
+            else:
+                heads = await store.find_heads(driver, epoch.epoch)
+            (path,) = await self.paths(driver, [(epoch.idx, checkpoint.size)])
+        tops = await put_all(tops, heads)
         if (tops.identifiers.root, tops.prefixes.root) != (epoch.identifiers, epoch.prefixes):
             raise _damaged(f"the maps of epoch {epoch.epoch} have other roots than its leaf")
-        (path,) = await self.paths(driver, [(epoch.idx, checkpoint.size)])
         leaf = Epoch(epoch.epoch, epoch.size, epoch.identifiers, epoch.prefixes)
         return View(checkpoint, epoch, EpochProof(leaf, epoch.idx, path), tops)
 
@@ -199,7 +216,6 @@ class Epochs:
         self._tiles.trim()
         return found
 
-
     async def first_covering(self, driver: Driver, index: int) -> CheckpointRow:
         """Return the first published checkpoint that covers a leaf, of which there is one."""
         known = self._firsts.get(index)
@@ -213,14 +229,6 @@ class Epochs:
         else:
             self._firsts.move_to_end(index)
         return known
-
-
-async def _put(tops: Tops, heads: Sequence[Head]) -> Tops:
-    """Put many buckets into the tops without keeping the event loop to oneself."""
-    for at in range(0, len(heads), FEW):
-        tops = tops.put(heads[at : at + FEW])
-        await asyncio.sleep(0)
-    return tops
 
 
 def _damaged(what: str) -> TierlinkError:

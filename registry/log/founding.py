@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.keyring import Keyring
-from registry.store import log as store, prefixes as prefix_store
+from registry.store import keys, log as store, prefixes as prefix_store
 from registry.store.engine import WriteTx
 from schemas.checkpoint import SIGNED_NOTE, NoteKey
 from schemas.errors import TierlinkError
 from schemas.identifier import Prefix
 from schemas.keys import Signer
 from schemas.merkle import EMPTY_ROOT
-
-USE = "log"  # of the hosted key
 
 _ROOT = Prefix(())
 
@@ -40,7 +38,7 @@ async def found(tx: WriteTx, keyring: Keyring, origin: str | None) -> Identity:
     driver = await tx.driver()
     name = origin or f"tierlink.local/{await prefix_store.find_incarnation(tx)}"
     if await store.found(driver, name, EMPTY_ROOT):
-        await keyring.create(tx, _ROOT, {USE})
+        await keyring.create(tx, _ROOT, {keys.LOG_USE})
     state = await store.state(driver)
     assert state is not None
     if origin not in (None, state.origin):
@@ -48,4 +46,4 @@ async def found(tx: WriteTx, keyring: Keyring, origin: str | None) -> Identity:
             f"the log of this database is {state.origin}, not {origin}: a log keeps its name",
             fix=f"set TIERLINK_LOG_ORIGIN to {state.origin}, or leave it out",
         )
-    return Identity(state.origin, await keyring.signer(tx, _ROOT, USE))
+    return Identity(state.origin, await keyring.signer(tx, _ROOT, keys.LOG_USE))

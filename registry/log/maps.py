@@ -8,13 +8,16 @@ both live in memory, the buckets in the database. An epoch, in these steps:
     M3  put the entries in, hash each changed bucket, and the paths from there to the roots
     M4  write a row for each changed bucket
     M5  after the commit, and not before, what was staged is what stands
+
+Where an epoch changes many buckets, M2 to M4 are taken for some hundreds at a time: memory stays
+bounded, and a transaction that has long nothing to say would be ended by the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,6 +31,7 @@ from schemas.verifiable_map import map_value, prefix_key, prefix_value
 from .buckets import Bucket, bucket_of
 from .tops import Top
 
+CHUNK = 512  # buckets read, hashed and written together
 SLICE = 0.004  # seconds of hashing before other tasks get their turn
 
 Place: TypeAlias = "tuple[int, int]"
@@ -82,7 +86,7 @@ class Maps:
 
     async def load(self, tx: ReadTx) -> None:
         """Read the tops of the newest committed epoch into memory."""
-        self._tops = Tops().put(await store.find_heads(await tx.driver(), _NEWEST))
+        self._tops = await put_all(Tops(), await store.find_heads(await tx.driver(), _NEWEST))
 
     async def stage(self, tx: WriteTx, epoch: int, entries: Iterable[tuple[int, bytes]]) -> Staged:
         """Write the buckets that leaves change, given as (index, entry) in order (M1 to M4).
@@ -91,23 +95,18 @@ class Maps:
         Raise VerifyError where an entry is no leaf.
         """
         # M1
-        changes = _by_place(entries)
-        # M2
-        contents = await store.find_contents(await tx.driver(), list(changes), epoch - 1)
-        before = {(item.map, item.bucket): Bucket(item.data) for item in contents}
-        # M3
-        rows: list[Row] = []
-        pause = time.monotonic() + SLICE
-        for place, changed in changes.items():
-            old = before.get(place, Bucket())
-            bucket = old.put(_newer(old, changed) if place[0] == IDENTIFIERS else changed)
-            rows.append(Row(*place, epoch, len(bucket), bucket.root, bucket.data))
-            if time.monotonic() >= pause:
-                await asyncio.sleep(0)
-                pause = time.monotonic() + SLICE
-        after = self._tops.put(rows)
-        # M4
-        await store.copy_buckets(tx, rows)
+        changes = sorted((await _by_place(entries)).items())
+        after = self._tops
+        for at in range(0, len(changes), CHUNK):
+            part = dict(changes[at : at + CHUNK])
+            # M2
+            contents = await store.find_contents(await tx.driver(), list(part), epoch - 1)
+            before = {(item.map, item.bucket): Bucket(item.data) for item in contents}
+            # M3
+            rows = await _rewritten(epoch, before, part)
+            after = after.put(rows)
+            # M4
+            await store.copy_buckets(tx, rows)
         return Staged(epoch, after.identifiers.root, after.prefixes.root, self._tops, after)
 
     def adopt(self, staged: Staged) -> None:
@@ -116,29 +115,60 @@ class Maps:
         self._tops = staged.after
 
 
-def _by_place(entries: Iterable[tuple[int, bytes]]) -> dict[Place, dict[bytes, bytes]]:
-    """Sort what leaves put into the maps by the bucket it goes to."""
+async def put_all(tops: Tops, heads: Sequence[Head]) -> Tops:
+    """Put many buckets into the tops without keeping the event loop to oneself."""
+    for at in range(0, len(heads), CHUNK):
+        tops = tops.put(heads[at : at + CHUNK])
+        await asyncio.sleep(0)
+    return tops
+
+
+async def _rewritten(
+    epoch: int, before: Mapping[Place, Bucket], changes: Mapping[Place, Mapping[bytes, bytes]]
+) -> list[Row]:
+    """Return the rows of changed buckets, and let other tasks have their turn meanwhile."""
+    rows: list[Row] = []
+    turn = _Turn()
+    for place, changed in changes.items():
+        old = before.get(place, Bucket())
+        newer = _newer(old, changed) if place[0] == IDENTIFIERS else changed
+        if newer:
+            bucket = old.put(newer)
+            rows.append(Row(*place, epoch, len(bucket), bucket.root, bucket.data))
+        await turn.pause()
+    return rows
+
+
+async def _by_place(entries: Iterable[tuple[int, bytes]]) -> dict[Place, dict[bytes, bytes]]:
+    """Sort what leaves put into the maps by the bucket it goes to (M1)."""
     found: dict[Place, dict[bytes, bytes]] = {}
-    for number, content in _contents(entries).items():
-        for key, value in content.items():
-            found.setdefault((number, bucket_of(key)), {})[key] = value
-    return found
-
-
-def _contents(entries: Iterable[tuple[int, bytes]]) -> Mapping[int, dict[bytes, bytes]]:
-    """Return what leaves put into each map."""
-    found: dict[int, dict[bytes, bytes]] = {IDENTIFIERS: {}, PREFIXES: {}}
     epoch_head = f"{EPOCH_HEAD}\n".encode()
+    turn = _Turn()
     for index, entry in entries:
+        await turn.pause()
         if entry.startswith(epoch_head):
             continue
         leaf = Leaf.parse(entry)
         number = _IN_A_MAP.get(leaf.what)
         if number is not None:
             key, value = _content(index, leaf)
-            if number == PREFIXES or value > found[number].get(key, b""):
-                found[number][key] = value
+            bucket = found.setdefault((number, bucket_of(key)), {})
+            if number == PREFIXES or value > bucket.get(key, b""):
+                bucket[key] = value
     return found
+
+
+class _Turn:
+    """Our turn of the event loop, which is over after a while."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + SLICE
+
+    async def pause(self) -> None:
+        """Let other tasks have theirs, where it is over."""
+        if time.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + SLICE
 
 
 def _newer(old: Bucket, changed: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

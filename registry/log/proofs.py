@@ -50,7 +50,7 @@ class Proofs:
 
     def __init__(self, opened: Store) -> None:
         self._store = opened
-        self._epochs = Epochs()
+        self._epochs = Epochs(opened)
 
     async def bundle(self, identifier: Identifier, at: int | None = None) -> Proved:
         """Return what the newest published epoch proves, or the one that was it `at` a time.
@@ -64,8 +64,14 @@ class Proofs:
             read = await store.read(driver, identifier, at)
             checkpoint = _check(read, identifier, at)
             assert read.epoch is not None, "every checkpoint is of an epoch"
-            # A2
-            view = await self._epochs.view(driver, checkpoint, read.epoch)
+            # A2, kept
+            view = self._epochs.known(read.epoch.epoch)
+            if view is not None:
+                making = _Assembly(self._epochs, driver, read, view, identifier, at=at)
+                return await making.make()
+        # A2, read: whoever waits for it holds no connection
+        view = await self._epochs.view(checkpoint, read.epoch)
+        async with self._store.statement() as driver:
             making = _Assembly(self._epochs, driver, read, view, identifier, at=at)
             return await making.make()
 

@@ -32,6 +32,10 @@ IDLE_MS = 10_000  # of an open transaction: it holds back the watermark of every
 # connection, authorisation, no such database, resources, operator intervention; serialisation,
 # deadlock, lock and idle timeouts, read-only (a demoted primary)
 _AWAY = ("08", "28", "3D", "53", "57", "40001", "40P01", "55P03", "25P03", "25006")
+# The server gives up what a vanished machine held after 20 seconds, not after two hours.
+_KEEPALIVE = (
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+)
 _NO_TABLES = ("42P01", "42703", "3F000")
 
 
@@ -124,6 +128,7 @@ class Store:
             async with self.engine.connect() as connection:
                 driver = await _driver(connection)
                 await connection.run_sync(lambda sync: sync.detach())
+                await driver.execute(_KEEPALIVE)
                 yield driver
 
     @asynccontextmanager

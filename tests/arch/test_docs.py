@@ -24,9 +24,15 @@ def test_commands_and_their_options():
     assert len(called) > 10
     for name, rest in called:
         assert name in COMMANDS, name
-        known = {option for param in COMMANDS[name].params for option in param.opts}
+        known = options(COMMANDS[name])
         for option in re.findall(r"(?<= )--[a-z-]+", rest):
             assert option in known, f"tierlink {name} {option}"
+
+
+def options(command):
+    """The options of a command, or of all the commands of a group."""
+    inner = getattr(command, "commands", {}).values()
+    return {option for param in command.params for option in param.opts}.union(*map(options, inner))
 
 
 def test_settings_are_settings():

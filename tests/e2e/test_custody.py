@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.e2e.node import node
+from schemas.delegation import parse_delegation
+from tests.e2e.node import Node, node
 from tests.fixtures_pg import short_folder
 from tests.servers import wait_for
 
@@ -36,9 +37,8 @@ class Holder:
         self.api_key = tmp_path / "api.key"
 
     def make(self, *names):
-        return [
-            done(self.running.cli("keygen", self.file(name), "--json"))["kid"] for name in names
-        ]
+        for name in names:
+            done(self.running.cli("keygen", self.file(name), "--json"))
 
     def file(self, name):
         return str(self.folder / f"{name}.pem")
@@ -101,8 +101,6 @@ def test_rotate_and_what_was_signed_still_verifies(holder, running):
 
 def trusted(running, prefix):
     """How many delegations of a prefix trust.json holds."""
-    from schemas.delegation import parse_delegation
-
     document = json.loads((running.data_dir / "trust.json").read_text())
     found = [parse_delegation(token)[1] for token in document["delegations"]]
     return sum(str(item.subject) == prefix for item in found)
@@ -181,7 +179,7 @@ def test_the_parent_delegates_anew_where_nothing_was_committed(running, tmp_path
     plain = Holder(running, tmp_path, "88.152")
     plain.make("own", "other")
     plain.allocate("--key", plain.file("own"))
-    anew = done(running.cli("delegate", "88.152", "--key", plain.file("other"), "--json"))
+    anew = done(running.cli("delegate", "88.152", "--as", ".", "--key", plain.file("other"), "--json"))
     assert anew["sequence"] == 2
     done(plain.register("A", "other"))
 
@@ -268,8 +266,6 @@ class Tool:
     """The command line without a node."""
 
     def __init__(self, folder):
-        from tests.e2e.node import Node
-
         self._node = Node(folder / "none", "127.0.0.1", {})
         self.environment = self._node.environment
 

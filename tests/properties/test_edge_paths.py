@@ -158,12 +158,19 @@ def requests(draw):
     return b"".join(lines)
 
 
+class Pieces(list):
+    """What is sent, piece by piece; a long head is not shown whole."""
+
+    def __repr__(self):
+        return re.sub(r"y{100,}", "y…", super().__repr__())
+
+
 @st.composite
 def streams(draw):
     """Draw one or several requests, glued together or torn apart."""
     whole = b"".join(draw(st.lists(requests(), min_size=1, max_size=3)))
     cuts = sorted(draw(st.lists(st.integers(1, max(1, len(whole) - 1)), max_size=2)))
-    return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if a < b]
+    return Pieces(whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if a < b)
 
 
 @settings(

@@ -35,8 +35,8 @@ def error(
     code, detail = _text(members, "code"), _text(members, "detail") or _phrase(members, status)
     fix, position = _text(members, "fix"), members.get("position")
     kind = _kind(code, status)
-    if kind is Unavailable:
-        failed: TierlinkError = Unavailable(detail, retry_after=retry_after or 1, fix=fix)
+    if issubclass(kind, Unavailable):
+        failed: TierlinkError = kind(detail, retry_after=retry_after or 1, fix=fix)
     elif kind is VerifyError:
         failed = VerifyError(code or VerifyError.code, detail, value=members.get("value"), fix=fix)
     else:
@@ -64,7 +64,10 @@ def _kind(code: str | None, status: int) -> type[TierlinkError]:
 
 @cache
 def _by_code() -> dict[str, type[TierlinkError]]:
-    return {kind.code: kind for kind in _tree(TierlinkError)}
+    kinds: dict[str, type[TierlinkError]] = {}
+    for kind in _tree(TierlinkError):  # one that shares the code of a more general one is that
+        kinds.setdefault(kind.code, kind)
+    return kinds
 
 
 @cache

@@ -25,7 +25,7 @@ from schemas.envelope import digest
 from schemas.errors import TierlinkError, VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.link import Assertion, Link
-from schemas.proof import verify as verify_proof
+from schemas.proof import check_succession, verify as verify_proof
 from schemas.record import Record
 
 from . import problem
@@ -257,11 +257,7 @@ def versions(
 
     found = yield from context.checked(identifier.prefix, verify)
     for newer, older in pairwise(found):
-        if newer.record.prev != older.digest:
-            raise VerifyError(
-                "E_ID",
-                f"version {newer.record.version} does not follow version {older.record.version}",
-            )
+        check_succession(older.envelope, newer.envelope)
     return Page(found, _cursor(document))
 
 

@@ -55,7 +55,7 @@ async def test_of_two_at_once_one_founds(store, founded):
     first, second = await asyncio.gather(found(store), found(store))
     assert first.key == second.key
     async with store.read() as tx:
-        assert await keys.find_hosted(tx, ROOT, founding.USE) is not None
+        assert await keys.find_hosted(tx, ROOT, keys.LOG_USE) is not None
         count = "SELECT count(*) FROM hosted_keys WHERE uses = ARRAY['log']"
         assert await (await tx.driver()).fetchval(count) == 1
 

@@ -102,6 +102,25 @@ async def test_one_leads_and_the_rival_follows(log, fresh_database):
     await other.close()
 
 
+async def test_the_lead_is_given_up_with_its_connection(log):
+    async with log.store.dedicated() as first:
+        assert await store.lead(first)
+        assert await store.lead(first)
+        assert log.store.engine.pool.checkedout() == 0
+        async with log.store.dedicated() as second:
+            assert not await store.lead(second)
+    assert first.is_closed()
+    assert second.is_closed()
+    await until(lambda: led_by_nobody(log))
+    with pytest.raises(Unavailable):
+        async with log.store.dedicated() as third:
+            await third.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+async def led_by_nobody(log):
+    return await leaders(log) == []
+
+
 async def test_a_lost_leadership_is_won_again(log):
     async with running(log.sequencer(epoch_seconds=0.05)):
         await until(published(log, 0))

@@ -5,6 +5,7 @@ import random
 import pytest
 from sqlalchemy import select
 
+from registry.log import maps as maps_module
 from registry.log.buckets import Bucket, bucket_of
 from registry.log.maps import Maps, Tops
 from registry.log.tops import finish
@@ -58,7 +59,8 @@ class Story:
     def _remember(self, index, item):
         subject, digest = b64(item.subject), b64(item.digest)
         if item.what in {What.RECORD, What.LINK}:
-            self.identifiers[subject] = map_value(item.version, digest)
+            value = map_value(item.version, digest)
+            self.identifiers[subject] = max(value, self.identifiers.get(subject, b""))
         elif item.what in {What.DELEGATION, What.STATUS}:
             self.prefixes[prefix_key(str(item.prefix))] = prefix_value(index, subject, digest)
 
@@ -111,6 +113,23 @@ async def test_each_kind_of_leaf_goes_where_it_belongs(story):
     assert story.identifiers[key(7)][:8] == (2).to_bytes(8, "big")
     assert story.prefixes[prefix_key("88")][:8] == (7).to_bytes(8, "big")
     await story.check(1, [key(7), key(8), key(9), prefix_key("88"), prefix_key(".")])
+
+
+async def test_the_highest_version_counts_in_whatever_order_the_log_has_them(story):
+    await story.go_on(*(leaf(What.RECORD, key(7), version, version) for version in (2, 3, 1)))
+    assert story.identifiers[key(7)][:8] == (3).to_bytes(8, "big")
+    await story.go_on(leaf(What.RECORD, key(7), 2, "late"), leaf(What.RECORD, key(8)))
+    assert story.identifiers[key(7)][:8] == (3).to_bytes(8, "big")
+    await story.check(2, [key(7), key(8)])
+
+
+async def test_chunks_make_the_same_maps(story, monkeypatch):
+    monkeypatch.setattr(maps_module, "CHUNK", 3)
+    for epoch in (1, 2):
+        records = [leaf(What.RECORD, key(n % 11, n), epoch) for n in range(30)]
+        held = [leaf(What.DELEGATION, prefix=f"88.{n}", says=epoch) for n in range(10)]
+        await story.go_on(*records, *held)
+    await story.check(1, [key(3, 3), prefix_key("88.3")])
 
 
 async def test_epoch_leaves_are_passed_over_and_nonsense_is_refused(store):

@@ -14,6 +14,7 @@ from registry.log.maps import Maps
 from registry.log.proofs import Proofs
 from registry.log.publishing import Publisher
 from registry.log.sequencer import Sequencer
+from registry.store.engine import Store
 from schemas import canonical
 from schemas.chain import Trust, trust_document
 from schemas.checkpoint import COSIGNATURE, NoteKey, cosign, split_note
@@ -329,7 +330,6 @@ class TestPast:
         chains = [(await gears.prove(GEAR, at)).chain for at in gears.times]
         assert len(set(chains)) == 3
 
-
     async def test_own_rotations_come_with_what_they_rest_on(self, gears):
         holder, parent = ("POST", "rotate", gears.key), ("PUT", "delegation", gears.industry)
         for method, call, key in (holder, holder, parent, holder):
@@ -409,6 +409,24 @@ class TestReads:
         assert sum("WITH RECURSIVE place" in statement for statement in statements) == 1
         for each in proved:
             assert (await gears.verdict(each)).state == VALID
+
+    async def test_whoever_waits_for_an_epoch_holds_no_connection(self, gears, fresh_database):
+        narrow = Store.open(fresh_database, pool=1)
+        proofs = Proofs(narrow)
+        names = [GEAR, CLASS, COVERED, "88.100/X"] * 5
+        await asyncio.gather(*(proofs.bundle(Identifier.parse(name)) for name in names))
+        await narrow.close()
+
+    async def test_an_epoch_is_built_to_the_end_though_nobody_waits(self, gears):
+        fresh = Proofs(gears.registry.store)
+        asking = asyncio.create_task(fresh.bundle(Identifier.parse(GEAR)))
+        while not fresh._epochs._building:  # noqa: ASYNC110  (it begins after a statement)
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(*fresh._epochs._building.values())
+        await asyncio.sleep(0)
+        assert asking.cancelled()
+        assert fresh._epochs.known(1) is not None
 
     async def test_small_memories_prove_the_same(self, gears, monkeypatch):
         monkeypatch.setattr(kept, "ENTRIES", 1)

@@ -381,7 +381,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("tokens", CHAINS.values(), ids=CHAINS)
 def test_row_13_chain(tokens):
-    assert refusal(validate, ROOT_CHAIN, tokens, GEAR_PREFIX) in {"E_CHAIN", "E_SCOPE"}
+    assert refusal(validate, ROOT_CHAIN, tokens, GEAR_PREFIX) == "E_CHAIN"
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_row_13_a_loop():
     assert (
         refusal(validate, ROOT_CHAIN, [INDUSTRY_TOKEN, GEAR_TOKEN, loop], GEAR_PREFIX) == "E_SCOPE"
     )
-    assert code(edited(BUNDLE, "proof.chain", [loop, GEAR_TOKEN])) in {"E_CHAIN", "E_SCOPE"}
+    assert code(edited(BUNDLE, "proof.chain", [loop, GEAR_TOKEN])) == "E_CHAIN"
 
 
 # 14: one thing for another
@@ -431,12 +431,19 @@ def test_row_14_the_same_claims_under_another_type():
     assert code(edited(BUNDLE, "envelope", token)) == "E_TYP"
 
 
-@pytest.mark.parametrize("text", ["88.100/SHAFT-8", "88.100/SHAFT", "88.101/SHAFT-7", "20.500/1"])
-def test_row_14_the_record_of_one_for_another(text):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("88.100/SHAFT-8", "E_ID"),
+        ("88.100/SHAFT", "E_ID"),
+        ("88.101/SHAFT-7", "E_MAP"),  # the prefix is not the one whose delegation is proved
+        ("20.500/1", "E_CHAIN"),  # nor is there a chain to this one
+    ],
+)
+def test_row_14_the_record_of_one_for_another(text, expected):
     document = edited(BUNDLE, "identifier", text)
     document["proof"]["chain"].append(STEEL_TOKEN)
-    assert code(document) in {"E_ID", "E_CHAIN", "E_MAP", "E_DOWNGRADE"}
-    assert code(edited(BUNDLE, "identifier", "88.100/SHAFT-8")) == "E_ID"
+    assert code(document) == expected
 
 
 @pytest.mark.parametrize("text", ["urn:oid:88.100", "urn:epc:id:sgtin:88.100", "/01/88100/21/7"])
@@ -754,7 +761,7 @@ def test_row_20_a_digest_twice():
         trust(delegations=CHAIN),
         NOW,
     )
-    assert found in {"E_DISCLOSURE", "E_FORMAT"}
+    assert found == "E_FORMAT"  # of the record: its digests are a set
 
 
 @pytest.mark.parametrize("name", ["_sd", "...", "steel"])
@@ -774,7 +781,7 @@ def test_row_20_another_hash():
     claims = hide(HIDING, (MASS,)).claims() | {"_sd_alg": "sha-1"}
     document = {"identifier": "88.100/HIDING", "envelope": sign(RECORD, claims, GEAR)}
     found = refusal(verify_answer, document, trust(delegations=CHAIN), NOW)
-    assert found in {"E_DISCLOSURE", "E_FORMAT"}
+    assert found == "E_DISCLOSURE"
 
 
 # 21: weaker than it has to be
@@ -887,7 +894,7 @@ def test_row_23_a_header_of_a_megabyte():
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_row_23_json_ten_thousand_deep(opening):
     raw = opening * 10_000
-    assert bounded(canonical.decode, raw) in {"E_LIMIT", "E_FORMAT"}
+    assert bounded(canonical.decode, raw) == "E_LIMIT"
     closing = {b"[": b"]", b'{"a":': b"1" + b"}" * 10_000}
     whole = raw + (closing[opening] if opening != b"[" else b"]" * 10_000)
     assert code(whole) == "E_LIMIT"
@@ -905,7 +912,7 @@ def test_row_23_nothing_is_inflated():
     """A status is a leaf of the log, not a list that might be a bomb; nothing is decompressed."""
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
     tracemalloc.start()
-    assert code(bomb) in {"E_ENCODING", "E_FORMAT"}
+    assert code(bomb) == "E_ENCODING"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 1024 * 1024
@@ -913,7 +920,7 @@ def test_row_23_nothing_is_inflated():
 
 def test_row_23_digits_without_end():
     raw = spelled(BUNDLE).replace(b'"v":1', b'"v":' + b"1" * 5_000)
-    assert code(raw) in {"E_CANON", "E_LIMIT"}
+    assert code(raw) == "E_CANON"
     assert sys.getrecursionlimit() < 10_000  # so that ten thousand deep is deep
 
 

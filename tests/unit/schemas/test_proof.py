@@ -293,8 +293,8 @@ P3 = {
         "E_MAP",
     ),
     "covers-itself": (unlike(BOOK, size=BOOK.published[-1].size), "E_MAP"),
-    "covers-less-than-the-record": (unlike(BOOK, size=3), "E_INCLUSION"),
-    "covers-less-than-the-chain": (unlike(BOOK, size=1), "E_MAP"),
+    "covers-less": (unlike(BOOK, size=BOOK.published[-1].size - 2), "E_MAP"),
+    "covers-nothing": (unlike(BOOK, size=0), "E_MAP"),
 }
 
 
@@ -315,7 +315,8 @@ def test_p4_members():
     above = BUNDLE["proof"]["log"]["prefixes"][1]
     assert code(edited(BUNDLE, "proof.log.prefixes", [above])) == "E_FORMAT"
     holder = BUNDLE["proof"]["log"]["prefixes"][0]
-    assert code(edited(BUNDLE, "proof.log.prefixes", [holder])) is None  # the rest is a courtesy
+    alone = edited(BUNDLE, "proof.log.prefixes", [holder])
+    assert words(alone) == (VALID, INDETERMINATE, ["E_STALE"])  # 88 may be suspended
     assert code(edited(BUNDLE, "proof.log.prefixes", [holder, above, above])) == "E_FORMAT"
     assert code(edited(BUNDLE, "proof.log.prefixes.1.commitment")) == "E_FORMAT"
     assert code(edited(BUNDLE, "proof.log.prefixes", [above | {"index": 1}, above])) == "E_FORMAT"

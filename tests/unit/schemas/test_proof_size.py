@@ -94,8 +94,8 @@ def test_a_bundle_fits_eight_kibibytes(delegations):
     assert sent(bundle(delegations)) <= LIMIT
 
 
-def test_with_three_delegations_it_fits_by_what_has_to_be_there():
-    """Nodes prove every prefix of the chain to be the newest; only the holder's has to be."""
+def test_with_three_delegations_it_fits_where_now_does_not_matter():
+    """Nodes prove all prefixes of the chain to be the newest; for the past the holder's will do."""
     document = bundle(3)
     assert sent(document) <= LIMIT + 1_536
     del document["proof"]["log"]["prefixes"][1:]

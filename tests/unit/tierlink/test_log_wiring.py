@@ -37,9 +37,10 @@ def test_quorum(log, count, given, quorum):
 
 
 def test_a_quorum_that_nobody_can_reach(log):
+    found = settings(3, log_quorum=4)
+    members = parse_members(found.log_witnesses)
     with pytest.raises(BadInput, match="TIERLINK_LOG_QUORUM is 4, and there are 3 witnesses"):
-        found = settings(3, log_quorum=4)
-        policy_of(log.identity, parse_members(found.log_witnesses), found)
+        policy_of(log.identity, members, found)
 
 
 @pytest.mark.parametrize("origin", ["", "with space", "a+b", "zeile\n", "x" * 256, "name—dash"])

@@ -1,0 +1,72 @@
+"""What every role of a node is built from: its settings, its keyring, its database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.config import Settings
+from resolver.config import ResolverSettings
+from schemas.sm2 import SWITCH
+from tierlink.custody import admit_algorithms
+from tierlink.ending import Ending
+from tierlink.settings import NodeSettings, keyring_key, load
+
+if TYPE_CHECKING:
+    from registry.keyring import Keyring
+
+LAME_DUCK = {"embedded": 0.5, "production": 5.0}  # seconds, by profile
+
+
+def say(line: str) -> None:
+    """Tell the operator, at once."""
+    print(line, flush=True)  # noqa: T201  (the foreground command talks on standard output)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The settings of all parts, read once."""
+
+    node: NodeSettings
+    registry: Settings
+    resolver: ResolverSettings
+
+    @classmethod
+    def read(cls) -> Node:
+        """Read the environment, and admit the algorithms it names; raise BadInput."""
+        node = load(NodeSettings)
+        admit_algorithms({SWITCH: node.sm2})
+        return cls(node, Settings.load(), load(ResolverSettings))
+
+    def keyring(self) -> Keyring:
+        """Return the keyring under the given key, or under one kept in the data folder."""
+        from registry.keyring import Keyring  # noqa: PLC0415  (a resolver has none)
+
+        return Keyring(self.registry.kek or keyring_key(self.node.data_dir))
+
+    @property
+    def lame_duck(self) -> float:
+        """Seconds between being told to end and accepting no more."""
+        given = self.node.drain_seconds
+        return LAME_DUCK[self.registry.profile] if given is None else given
+
+    def ending(self) -> Ending:
+        """Return how this node will end."""
+        return Ending(self.lame_duck)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """Give the URL of the database; where none is given, run the embedded one."""
+        if self.registry.url is not None:
+            self.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            yield self.registry.url
+            return
+        from tierlink import embedded  # noqa: PLC0415  (an extra)
+
+        started = embedded.start(self.node.data_dir, log=say)
+        try:
+            yield started.url
+        finally:
+            embedded.stop(started)

@@ -1,0 +1,91 @@
+"""The parent's side of freshness: one poll of the changes for all workers of a host.
+
+H1  poll as a process of its own would (`resolver.polling`), and apply nothing
+H2  hand each batch on with the time at which it was asked for, and with the watermark of the
+batch before it, so that a worker notices a gap
+H3  who joins is given the watermark of now, as an empty batch: what he read before he knew it
+is worth nothing
+H4  a poll that fails is not told of; leases run out by themselves
+H5  who does not take what he is given is passed over until he does: he finds the gap then,
+and nobody waits for him
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from resolver.answers import boottime
+from resolver.metrics import Metrics
+from resolver.polling import Poller
+from resolver.sources import Source
+from schemas.change import Batch, Watermark
+
+from .channel import Handed
+
+BEHIND = 1024 * 1024  # bytes that a worker has not taken, after which it is passed over
+
+
+class Hearer(Protocol):
+    """Where a batch goes to: the channel of a worker."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes sent and not taken."""
+        ...
+
+    def send(self, message: bytes) -> None:
+        """Send without waiting."""
+        ...
+
+
+class Herald(Poller):
+    """Follows a source for others; owned by the event loop of the parent."""
+
+    def __init__(
+        self,
+        source: Source,
+        clock: Callable[[], float] = boottime,
+        *,
+        lease: float = 0.6,
+        period: float = 0.15,
+        metrics: Metrics | None = None,
+    ) -> None:
+        metrics = metrics or Metrics()
+        super().__init__(source, clock, lease=lease, period=period, metrics=metrics)
+        self._hearers: set[Hearer] = set()
+        self._standing: Handed | None = None
+        self._passed_over = metrics.counter(
+            "tierlink_workers_passed_over_total",
+            "Batches of changes that a worker was not given, because it did not take the last.",
+        )
+
+    def join(self, hearer: Hearer) -> None:
+        """H3: hand everything to a worker from now on, the watermark of now first."""
+        self._hearers.add(hearer)
+        if self._standing is not None:
+            hearer.send(self._standing.pack())
+
+    def leave(self, hearer: Hearer) -> None:
+        """Hand nothing more to a worker."""
+        self._hearers.discard(hearer)
+
+    def apply(self, batch: Batch, asked_at: float) -> None:
+        """H2: hand a batch on."""
+        found, known = batch.watermark, self.watermark
+        if known is None or known.epoch != found.epoch:
+            known = None
+        else:  # a node that is behind the last one takes nothing back
+            found = Watermark(found.epoch, max(known.position, found.position))
+        self.watermark = found
+        handed = Handed(known, replace(batch, watermark=found), asked_at)
+        self._standing = Handed(None, Batch((), found, more=batch.more), asked_at)
+        message = handed.pack()
+        for hearer in self._hearers:
+            if hearer.pending > BEHIND:  # H5
+                self._passed_over.add()
+            else:
+                hearer.send(message)
+        if batch.more:
+            self.hint()
