@@ -37,21 +37,26 @@ def resolve(
     *,
     url: Url = None,
     trust: TrustFile = None,
+    speaker: As = None,
+    named: Annotated[
+        bool, typer.Option("--named", help="Ask under your API key; --as implies it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Resolve identifiers; every answer is verified before it is shown.
 
-    With --json one answer is printed as it was received; several are printed one a line.
-    Exit code 1 where one is not found or does not verify.
+    With --named one answer shows what only your organisation may see as well. With --json one
+    answer is printed as it was received; several are printed one a line. Exit code 1 where one is
+    not found or does not verify.
     """
-    with Session(url, trust_file=trust).reader() as client:
+    with Session(url, speaker, trust_file=trust).reader() as client:
         if identifiers == ["-"]:
             with records.opened("-") as lines:
                 _resolve_many(client, _texts(lines), as_json=as_json)
         elif len(identifiers) > 1:
             _resolve_many(client, identifiers, as_json=as_json)
         else:
-            found = client.resolve(identifiers[0])
+            found = client.resolve(identifiers[0], named=named or speaker is not None)
             if as_json:
                 display.machine_bytes(found.raw)
             else:

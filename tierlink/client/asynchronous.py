@@ -20,12 +20,13 @@ from .batch import LINKS, RECORDS, Chunks, Item, Result
 from .call import Retry, Steps, as_prefix
 from .context import Context, TrustSource
 from .custody import WAIT_SECONDS, Exchange, Revoked
+from .meant import Draft
 from .prefixes import ApiKey, Key, PrefixView, as_signers
 from .reading import RESOLVE_CHUNK, Listed, Page, Proof, StandingLink, Version
 from .statement import Gathering
 from .trace import Trace
 from .wire import AsyncCarrier
-from .writing import Asserted, Draft, Registered
+from .writing import Asserted, Registered
 
 T = TypeVar("T")
 Progress = Callable[[int], object]
@@ -71,12 +72,15 @@ class AsyncClient:
 
     # reading
 
-    async def resolve(self, identifier: Identifier | str, *, proof: str | None = None) -> Answer:
+    async def resolve(
+        self, identifier: Identifier | str, *, proof: str | None = None, named: bool = False
+    ) -> Answer:
         """Resolve one identifier; raise IdentifierNotFound, Retired, PrefixSuspended, VerifyError.
 
-        What has expired is returned and says so: `answer.verified.current` is False.
+        What has expired is returned and says so: `answer.verified.current` is False. `named` sends
+        the API key along, and the answer shows what its holder may see besides.
         """
-        return await self._run(reading.resolve(self._context, identifier, proof))
+        return await self._run(reading.resolve(self._context, identifier, proof, named=named))
 
     async def proof(self, identifier: Identifier | str, *, at: int | None = None) -> Proof:
         """Return what the transparency log proves of an identifier, verified; keep its `raw`.

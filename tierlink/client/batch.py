@@ -25,6 +25,7 @@ from . import problem
 from .call import Steps, encode, lines
 from .context import Context
 from .draft import assertion_draft, record_draft
+from .meant import body_of, read_meant
 
 LINES = 2_000  # the registry writes as many in one transaction
 BYTES = 8 * 1024 * 1024
@@ -136,6 +137,10 @@ def _line(item: Item, signer: Signer | None, now: int) -> tuple[str, bytes]:
     item = opened(item)
     if isinstance(item, str):
         return _route_of(item), encode({"envelope": item})
+    if isinstance(item, Mapping) and "envelope" in item:  # and disclosures beside it
+        return _route_of(item["envelope"]), encode(item)
+    if isinstance(item, Mapping) and "hidden" in item:
+        return RECORDS, encode(body_of(read_meant(item, now), signer))
     if isinstance(item, Mapping) and (signer is not None or "side" not in item):
         item = read(item, now)
     if isinstance(item, Assertion):

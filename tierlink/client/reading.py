@@ -82,11 +82,22 @@ class StandingLink:
     state: str
 
 
-def resolve(context: Context, given: Identifier | str, proof: str | None) -> Steps[Answer]:
-    """Resolve one identifier; raise IdentifierNotFound, Retired, PrefixSuspended or VerifyError."""
+def resolve(
+    context: Context, given: Identifier | str, proof: str | None, *, named: bool = False
+) -> Steps[Answer]:
+    """Resolve one identifier; raise IdentifierNotFound, Retired, PrefixSuspended or VerifyError.
+
+    What a key signed that was revoked since, the log alone can tell to be good: then it is asked.
+    """
     identifier = as_identifier(given)
     trust = yield from context.trust()
-    reply = yield read(f"/{path(identifier)}{query(proof=proof)}")
+    reply = yield read(f"/{path(identifier)}{query(proof=proof)}", private=named)
+    try:
+        return _answer(reply.document(), identifier, trust, context.seconds, reply.content)
+    except VerifyError as err:
+        if err.code != "E_REVOKED" or proof is not None or trust.policy is None:
+            raise
+    reply = yield read(f"/{path(identifier)}{query(proof='full')}", private=named)
     return _answer(reply.document(), identifier, trust, context.seconds, reply.content)
 
 

@@ -7,35 +7,29 @@ sure that nobody wrote in between gives `if_match`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias, cast
+from typing import cast
 
 from schemas.canonical import JsonObject
-from schemas.claims import Members
 from schemas.disclosure import (
-    MAX_AUDIENCE,
     SALT_BYTES,
-    Marked,
     hide,
     parse_disclosure,
-    read_hidden,
     reveal,
 )
 from schemas.envelope import digest
-from schemas.errors import BadInput, BadRecord, Conflict, VerifyError, VersionStale
+from schemas.errors import BadInput, Conflict, VerifyError, VersionStale
 from schemas.identifier import Identifier
-from schemas.keys import B64, Signer
+from schemas.keys import B64
 from schemas.link import ASSERTED, WITHDRAWN, Assertion, Link, parse_assertion, read_draft_assertion
-from schemas.record import RETIRED, Record, parse_record, read_draft
+from schemas.record import RETIRED, Record, parse_record
 
 from . import reading
 from .call import Call, Reply, Steps, as_identifier, path, same_identifier, write
 from .context import Context
-from .draft import assertion_draft, record_draft
-
-Draft: TypeAlias = "Mapping[str, object]"
+from .draft import assertion_draft
+from .meant import Draft, Meant, body_of, read_meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ def register(context: Context, given: Record | Draft | str) -> Steps[Registered]
     if isinstance(given, str):
         reply = yield _record_call("POST", None, {"envelope": given}, context)
         return _registered(reply, Meant(parse_record(given)[1]))
-    meant = read_meant(given, context)
+    meant = read_meant(given, context.seconds)
     reply = yield _record_call("POST", None, body_of(meant, context.signer), context)
     return _registered(reply, meant)
 
@@ -79,7 +73,7 @@ def update(
     context: Context, given: Record | Draft, if_match: int | str | None
 ) -> Steps[Registered]:
     """Replace what an identifier resolves to; without `if_match`, whatever version stands now."""
-    meant = read_meant(given, context)
+    meant = read_meant(given, context.seconds)
     record = meant.record
     version: int | str | None = if_match
     if context.signer is not None or if_match is None:
@@ -147,51 +141,6 @@ def _record_call(
     target = f"/v1/identifiers/{path(identifier)}" if identifier else "/v1/identifiers"
     match = f'"{if_match}"' if isinstance(if_match, int) else if_match
     return write(method, target, body, key=context.key(), if_match=match)
-
-
-@dataclass(frozen=True, slots=True)
-class Meant:
-    """A record as it is to be, everything open, and what of it is to be hidden.
-
-    `hidden` is as in a draft: [{"audience": […], "attributes": {…}, "targets": […]}].
-    """
-
-    record: Record
-    hidden: tuple[JsonObject, ...] = ()
-
-    def marked(self, salt: Callable[[bytes], bytes]) -> tuple[Marked, ...]:
-        """Return what is hidden, with salts; raise BadInput where it cannot be."""
-        outer = Members({"hidden": list(self.hidden)}, BadRecord)
-        groups = outer.array(
-            "hidden", MAX_AUDIENCE, lambda item, at: read_hidden(outer, item, at, salt)
-        )
-        return tuple(item for group in groups for item in group)
-
-
-def read_meant(given: Record | Draft, context: Context) -> Meant:
-    """Read what the caller gives: a record, or a draft which may hide some of itself."""
-    if isinstance(given, Record):
-        return Meant(given)
-    draft = dict(cast("JsonObject", given))
-    hidden = draft.pop("hidden", [])
-    if not isinstance(hidden, list) or not all(isinstance(item, dict) for item in hidden):
-        raise BadRecord("hidden is not an array of objects", value=hidden)
-    return Meant(read_draft(draft, context.seconds), tuple(cast("list[JsonObject]", hidden)))
-
-
-def body_of(meant: Meant, signer: Signer | None) -> dict[str, object]:
-    """Return the body of a write: signed here, or a draft for the registry to sign."""
-    if signer is None:
-        draft = record_draft(meant.record)
-        return {**draft, "hidden": list(meant.hidden)} if meant.hidden else draft
-    marked = meant.marked(lambda _: os.urandom(SALT_BYTES))
-    record = hide(meant.record, [item.disclosure for item in marked])
-    body: dict[str, object] = {"envelope": record.sign(signer)}
-    if marked:
-        body["disclosures"] = [
-            {"disclosure": item.disclosure.text, "audience": list(item.audience)} for item in marked
-        ]
-    return body
 
 
 def _registered(reply: Reply, meant: Meant) -> Registered:
