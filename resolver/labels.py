@@ -34,6 +34,7 @@ class Labels:
     upstream: str
     downstream: str
     no_links: str
+    withheld: str
     more_links: str
     types: Mapping[str, str]
     lifecycles: Mapping[str, str]
@@ -122,6 +123,7 @@ ENGLISH = Labels(
     upstream="Made of, supplied by",
     downstream="Used in, shipped to",
     no_links="Nobody has stated a link to or from this identifier.",
+    withheld="more that the holder shows only to some",
     more_links="More links are at",
     types={
         "CONSUMED_INTO": "consumed into",
@@ -264,6 +266,7 @@ CHINESE = Labels(
     upstream="上游：组成与来源",
     downstream="下游：用途与去向",
     no_links="尚无任何一方声明与该标识的关联。",
+    withheld="项仅对部分对象披露",
     more_links="更多关联见",
     types={
         "CONSUMED_INTO": "投料",

@@ -68,6 +68,8 @@ def answer(found: Answer) -> None:
     fact("covered by", found.covered_by)
     for name, value in found.attributes.items():
         fact(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    if found.withheld:
+        fact("withheld", f"{found.withheld} that only some may see")
     for target in found.targets:
         title = f"  {target.title}" if target.title else ""
         fact("target", f"{target.rel}  {target.href}{title}")

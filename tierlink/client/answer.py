@@ -68,6 +68,7 @@ class Answer:
     envelope: str
     verified: Verdict
     raw: bytes = field(repr=False)
+    withheld: int = 0  # attributes and targets that are for others to see
 
     def target(self, rel: str) -> Target | None:
         """Return the first target of a relation."""
@@ -108,6 +109,7 @@ def answer(verified: Verified, envelope: str, verdict: Verdict, raw: bytes) -> A
         envelope=envelope,
         verified=verdict,
         raw=raw,
+        withheld=cast("int", view.get("withheld", 0)),
     )
 
 
