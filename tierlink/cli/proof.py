@@ -76,6 +76,10 @@ def proof(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; one that is there is let be.")
     ] = None,
+    tlog: Annotated[
+        Path | None,
+        typer.Option("--tlog", help="File to write for other tools of logs (C2SP tlog-proof)."),
+    ] = None,
     url: Url = None,
     trust: TrustFile = None,
     as_json: Json = False,
@@ -88,6 +92,11 @@ def proof(
     """
     with Session(url, trust_file=trust).reader() as client:
         found = client.proof(identifier, at=None if at is None else read_time(at))
+    if tlog is not None:
+        from schemas import canonical, tlog_proof
+
+        with tlog.open("x", encoding="utf-8") as text:
+            text.write(tlog_proof.of_bundle(canonical.decode_object(found.raw)).encode())
     if out is not None:
         with out.open("xb") as file:
             file.write(found.raw)
