@@ -2,71 +2,130 @@
 
 Settings come from the environment, so that every process of a distributed run has the same:
 
-    TIERLINK_DATA_DIR         where sample.json and trust.json are            .tierlink
-    TIERLINK_LOAD_IDENTIFIERS a file of identifiers, one a line               the sample's
-    TIERLINK_LOAD_SHAPE       constant | ramp | step | spike | soak           constant
-    TIERLINK_LOAD_MISSES      share of identifiers that do not exist          0.02
-    TIERLINK_LOAD_P95, …_P99  milliseconds; …_ERRORS share: exceeded, exit 1
+    TIERLINK_DATA_DIR           where sample.json and trust.json are              .tierlink
+    TIERLINK_LOAD_IDENTIFIERS   a file of identifiers, one a line                 the sample's
+    TIERLINK_LOAD_SHAPE         constant | ramp | step | spike | soak | diurnal   constant
+    TIERLINK_LOAD_USERS, …_TIME the peak and the length, where there is a shape   50, 60
+    TIERLINK_LOAD_MISSES        share of identifiers that do not exist            0.02
+    TIERLINK_LOAD_CONDITIONAL   share of requests with If-None-Match, where one has an answer  0.2
+    TIERLINK_LOAD_RECORDS       registrations of one process                      10000
+    TIERLINK_LOAD_P95, …_P99    milliseconds; …_ERRORS a share: exceeded, exit 1
+    TIERLINK_LOAD_HOLD          users that `step` has to hold
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
-import secrets
 import sys
 from pathlib import Path
 
+import gevent
 from locust import FastHttpUser, LoadTestShape, constant, events, task
 from locust.env import Environment
+from locust.exception import StopUser
+from locust.runners import MasterRunner, WorkerRunner
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import shapes
-from checks import Checker, trust_from
-from keys import Draw, from_file, from_sample, path_of
+from loadtests.budgets import EXCEEDED, WITHIN, WRONG, Budget, Seen
+from loadtests.checks import CREATED, MISSING, OK, Checker, trust_from
+from loadtests.keys import Draw, Zipf, existing, path_of
+from loadtests.production import Production
+from loadtests.shapes import SHAPES, StepToBreak, Totals
+
+
+def _number(name: str) -> float | None:
+    text = os.environ.get(f"TIERLINK_LOAD_{name}")
+    return None if text is None else float(text)
+
 
 DATA_DIR = Path(os.environ.get("TIERLINK_DATA_DIR", ".tierlink"))
 SHAPE = os.environ.get("TIERLINK_LOAD_SHAPE", "constant")
+USERS = int(os.environ.get("TIERLINK_LOAD_USERS", "50"))
+SECONDS = float(os.environ.get("TIERLINK_LOAD_TIME", "60"))
 MISSES = float(os.environ.get("TIERLINK_LOAD_MISSES", "0.02"))
-BATCH_SIZES = (1, 10, 100)
+CONDITIONAL = float(os.environ.get("TIERLINK_LOAD_CONDITIONAL", "0.2"))
+RECORDS = int(os.environ.get("TIERLINK_LOAD_RECORDS", "10000"))
+BUDGET = Budget(_number("P95"), _number("P99"), _number("ERRORS") or 0.0)
+HOLD = int(os.environ.get("TIERLINK_LOAD_HOLD", "1"))
 
-_identifiers: list[str] = []
-_sample: dict[str, list[dict[str, str]]] = {"enterprises": []}
-_trust = trust_from(DATA_DIR / "trust.json")
-_seeds = itertools.count(1)
+BATCH_SIZES = (1, 10, 100)
+BOUND = 1.1  # seconds after which a registration must be seen wherever one asks
+SEEDS = 1_000_003  # of one process, so that no two processes draw the same
+
+
+class _Known:
+    """What one process has learnt before its users start."""
+
+    zipf: Zipf
+    production = Production((), 0)
+    seeds = itertools.count(1)
+    trust = trust_from(DATA_DIR / "trust.json")
+    verified = 0  # answers, of the users of this process; at the master, of all
+
+
+# The one course that has a memory; only the master (or a lone process) ticks.
+_steps = StepToBreak(USERS, SECONDS, BUDGET) if SHAPE == "step" else None
 
 
 @events.test_start.add_listener
 def learn(environment: Environment, **_: object) -> None:
-    """Find out what there is to ask for, once per process."""
+    """Find out what there is to ask for, once per process that has users."""
+    if isinstance(environment.runner, MasterRunner) or hasattr(_Known, "zipf"):
+        return
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each page of the list
     given = os.environ.get("TIERLINK_LOAD_IDENTIFIERS")
     sample = DATA_DIR / "sample.json"
+    _Known.zipf = Zipf(existing(environment.host or "", Path(given) if given else None, sample))
     if sample.exists():
-        _sample.update(json.loads(sample.read_text(encoding="utf-8")))
-    if not _identifiers:
-        _identifiers.extend(
-            from_file(Path(given)) if given else from_sample(environment.host or "", sample)
-        )
+        enterprises = json.loads(sample.read_text(encoding="utf-8"))["enterprises"]
+        _Known.production = Production(enterprises, RECORDS)
+    if isinstance(environment.runner, WorkerRunner):
+        _Known.seeds = itertools.count(1 + SEEDS * max(0, environment.runner.worker_index))
+
+
+@events.report_to_master.add_listener
+def report(data: dict[str, object], **_: object) -> None:
+    """Tell the master how many answers were verified since the last report."""
+    data["verified"], _Known.verified = _Known.verified, 0
+
+
+@events.worker_report.add_listener
+def count(data: dict[str, int], **_: object) -> None:
+    """Add what a worker verified."""
+    _Known.verified += data.get("verified", 0)
 
 
 @events.quitting.add_listener
 def judge(environment: Environment, **_: object) -> None:
-    """Turn the budgets into an exit code: 0 within, 1 beyond."""
+    """Turn the budgets into an exit code."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    complaints = [*_beyond(environment), *_wrong(environment)]
+    for complaint in complaints:
+        print(f"failed: {complaint}", file=sys.stderr)
+    how = "" if _Known.trust else f" (no {DATA_DIR / 'trust.json'}, so no signature was checked)"
+    print(f"verified offline: {_Known.verified:,} of {environment.stats.total.num_requests:,}{how}")
+    environment.process_exit_code = EXCEEDED if complaints else WITHIN
+
+
+def _beyond(environment: Environment) -> list[str]:
+    if _steps is not None:
+        print(_steps.verdict)
+        held = _steps.held >= HOLD
+        return [] if held else [f"held {_steps.held} users, {HOLD} are asked for"]
     total = environment.stats.total
-    p95, p99 = (total.get_response_time_percentile(q) or 0 for q in (0.95, 0.99))
-    limits = {
-        "p95 ms": (p95, float(os.environ.get("TIERLINK_LOAD_P95", "inf"))),
-        "p99 ms": (p99, float(os.environ.get("TIERLINK_LOAD_P99", "inf"))),
-        "errors": (total.fail_ratio, float(os.environ.get("TIERLINK_LOAD_ERRORS", "0"))),
-    }
-    exceeded = [f"{name} {is_} > {may}" for name, (is_, may) in limits.items() if is_ > may]
-    if total.num_requests == 0:
-        exceeded.append("nothing was asked")
-    for complaint in exceeded:
-        print(f"beyond the budget: {complaint}", file=sys.stderr)
-    environment.process_exit_code = 1 if exceeded else 0
+    p95, p99 = (total.get_response_time_percentile(share) or 0 for share in (0.95, 0.99))
+    return BUDGET.exceeded(Seen(total.num_requests, total.num_failures, p95, p99))
+
+
+def _wrong(environment: Environment) -> list[str]:
+    """Return what nobody may ever answer; the budget for errors does not cover it."""
+    texts = (f"{error.name}: {error.error}" for error in environment.stats.errors.values())
+    return [text for text in texts if WRONG in text]
 
 
 class Partner(FastHttpUser):
@@ -79,83 +138,114 @@ class Partner(FastHttpUser):
 
     def on_start(self) -> None:
         """Take a seed of one's own."""
-        self.draw = Draw(_identifiers, misses=MISSES, seed=next(_seeds))
-        self.checker = Checker(_trust)
-        self.etags: dict[str, str] = {}
+        if not hasattr(_Known, "zipf"):
+            raise StopUser  # `learn` has said why
+        self.draw = Draw(_Known.zipf, misses=MISSES, seed=next(_Known.seeds))
+        self.checker = Checker(_Known.trust)
 
     def resolve(self) -> None:
         """Look one identifier up; now and then ask only whether it changed."""
         identifier, exists = self.draw.one()
-        etag = self.etags.get(identifier)
-        headers = {"if-none-match": etag} if etag and len(identifier) % 5 == 0 else {}
-        name = "resolve 304" if headers else "resolve" if exists else "resolve, unknown"
+        tag = self.checker.etag(identifier) if self.draw.chance.random() < CONDITIONAL else None
+        name = "resolve 304" if tag else "resolve" if exists else "resolve, unknown"
         with self.client.get(
-            path_of(identifier), headers=headers, name=name, catch_response=True
+            path_of(identifier),
+            headers={"if-none-match": tag} if tag else {},
+            name=name,
+            catch_response=True,
         ) as reply:
-            if reply.status_code == 200:  # noqa: PLR2004
-                complaint = self.checker.answer(identifier, reply.content)
-                self.etags[identifier] = reply.headers["etag"]
-            elif reply.status_code == 304 and headers:  # noqa: PLR2004
-                complaint = None
-            else:
-                wanted = 404 if not exists else 200
-                complaint = None if reply.status_code == wanted else f"status {reply.status_code}"
-            if complaint:
-                reply.failure(complaint)
-            else:
-                reply.success()
+            etag = reply.headers.get("etag") if reply.headers else None
+            self._judged(
+                reply,
+                self.checker.reply(
+                    identifier, reply.status_code, reply.content, etag, exists=exists, sent=tag
+                )
+                if reply.status_code
+                else "no answer",
+            )
 
     def batch(self, size: int) -> None:
         """Resolve many at once; every line must be about what was asked, in order."""
-        wanted = self.draw.many(size)
+        asked = self.draw.many(size)
+        body = {"identifiers": [identifier for identifier, _ in asked]}
         with self.client.post(
-            "/v1/resolve", json={"identifiers": wanted}, name=f"batch {size}", catch_response=True
+            "/v1/resolve", json=body, name=f"batch {size}", catch_response=True
         ) as reply:
-            lines = reply.content.splitlines() if reply.status_code == 200 else []  # noqa: PLR2004
-            got = [json.loads(line)["identifier"] for line in lines]
-            if got == wanted:
-                reply.success()
-            else:
-                reply.failure(f"status {reply.status_code}, {len(got)} of {size} lines")
-
-    def trace(self) -> None:
-        """Walk upstream or downstream from an identifier that exists."""
-        identifier, exists = self.draw.one()
-        direction = "upstream" if len(identifier) % 2 else "downstream"
-        with self.client.get(
-            f"/v1/trace{path_of(identifier)}?direction={direction}&depth=4&limit=500",
-            name=f"trace {direction}",
-            catch_response=True,
-        ) as reply:
-            if exists and (reply.status_code != 200 or reply.json()["root"] != identifier):  # noqa: PLR2004
+            if reply.status_code != OK:
                 reply.failure(f"status {reply.status_code}")
             else:
+                self._judged(reply, self.checker.lines(asked, reply.content))
+
+    def trace(self) -> None:
+        """Walk upstream or downstream from an identifier."""
+        identifier, exists = self.draw.one()
+        direction = self.draw.chance.choice(("upstream", "downstream"))
+        with self.client.get(
+            f"/v1/trace{path_of(identifier)}?direction={direction}&depth=4&limit=500",
+            name=f"trace {direction}" if exists else "trace, unknown",
+            catch_response=True,
+        ) as reply:
+            if reply.status_code == OK:
+                self._judged(reply, self.checker.trace(identifier, direction, reply.content))
+            elif reply.status_code == MISSING and not exists:
                 reply.success()
+            else:
+                reply.failure(f"status {reply.status_code}")
 
     def register(self) -> None:
-        """Register a new document under an enterprise whose key the registry hosts."""
-        hosted = [item for item in _sample["enterprises"] if not item.get("key_file")]
-        if not hosted:
-            return
-        enterprise = hosted[0]
-        identifier = f"{enterprise['prefix']}/LOAD-{secrets.token_hex(8)}"
+        """Register something new, then look whether it is there."""
+        order = _Known.production.next()
+        if order is None:
+            raise StopUser
+        headers = {
+            "authorization": f"Bearer {order.api_key}",
+            "content-type": "application/json",
+        }
         with self.client.post(
             "/v1/identifiers",
-            json={"identifier": identifier, "kind": "item", "attributes": {"purpose": "load test"}},
-            headers={"authorization": f"Bearer {enterprise['api_key']}"},
+            data=order.body,
+            headers=headers,
             name="register",
             catch_response=True,
         ) as reply:
-            if reply.status_code == 201:  # noqa: PLR2004
-                reply.success()
-            else:
+            if reply.status_code != CREATED:
                 reply.failure(f"status {reply.status_code}: {reply.text[:200]}")
+                return
+            self._judged(reply, self.checker.registered(order.identifier, reply.content))
+        self._read_back(order.identifier)
+
+    def _read_back(self, identifier: str) -> None:
+        """See a registration; the bound says how long it may take to be seen elsewhere."""
+        for last in (False, True):
+            with self.client.get(
+                path_of(identifier), name="resolve, just registered", catch_response=True
+            ) as reply:
+                if reply.status_code == MISSING and not last:
+                    reply.success()
+                else:
+                    etag = reply.headers.get("etag") if reply.headers else None
+                    self._judged(
+                        reply,
+                        self.checker.reply(
+                            identifier, reply.status_code, reply.content, etag, exists=True
+                        )
+                        if reply.status_code
+                        else "no answer",
+                    )
+                    return
+            gevent.sleep(BOUND)
+
+    def _judged(self, reply: object, complaint: str | None) -> None:
+        _Known.verified += self.checker.verified
+        self.checker.verified = 0
+        if complaint:
+            reply.failure(complaint)  # type: ignore[attr-defined]
+        else:
+            reply.success()  # type: ignore[attr-defined]
 
 
 class ResolveUser(Partner):
     """Scans codes all day."""
-
-    weight = 10
 
     @task
     def scan(self) -> None:
@@ -166,18 +256,14 @@ class ResolveUser(Partner):
 class BatchUser(Partner):
     """A warehouse system: whole delivery notes at a time."""
 
-    weight = 2
-
     @task
     def note(self) -> None:
         """Resolve 1, 10 or 100."""
-        self.batch(BATCH_SIZES[self.draw._random.randrange(3)])  # noqa: SLF001
+        self.batch(self.draw.chance.choice(BATCH_SIZES))
 
 
 class TraceUser(Partner):
     """A quality engineer."""
-
-    weight = 1
 
     @task
     def walk(self) -> None:
@@ -188,12 +274,31 @@ class TraceUser(Partner):
 class RegisterUser(Partner):
     """A production line; it leaves records behind, so it runs only when asked for."""
 
-    weight = 1
-
     @task
     def produce(self) -> None:
         """Register one."""
         self.register()
+
+
+class MixedUser(Partner):
+    """A partner as a whole: mostly scans, some delivery notes, now and then a trace."""
+
+    weight = 20
+
+    @task(85)
+    def scan(self) -> None:
+        """Resolve one."""
+        self.resolve()
+
+    @task(10)
+    def note(self) -> None:
+        """Resolve 1, 10 or 100."""
+        self.batch(self.draw.chance.choice(BATCH_SIZES))
+
+    @task(5)
+    def walk(self) -> None:
+        """Trace one."""
+        self.trace()
 
 
 if SHAPE != "constant":
@@ -203,8 +308,11 @@ if SHAPE != "constant":
 
         def tick(self) -> tuple[int, float] | None:
             """Return (users, spawn rate) for now, None at the end."""
-            return shapes.SHAPES[SHAPE](
-                self.get_run_time(),
-                int(os.environ.get("TIERLINK_LOAD_USERS", "50")),
-                float(os.environ.get("TIERLINK_LOAD_TIME", "60")),
+            at = self.get_run_time()
+            if _steps is None:
+                return SHAPES[SHAPE](at, USERS, SECONDS)
+            assert self.runner is not None
+            total = self.runner.environment.stats.total
+            return _steps.tick(
+                at, Totals(total.num_requests, total.num_failures, dict(total.response_times))
             )

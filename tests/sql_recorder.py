@@ -72,8 +72,9 @@ def _copying(name, lists):
     original = getattr(asyncpg.Connection, name)
 
     async def copy(self, table, **options):
+        columns = ", ".join(options.get("columns") or ())
         for statements in lists:
-            statements.append(f"COPY {table}")
+            statements.append(f"COPY {table} ({columns})")
         return await original(self, table, **options)
 
     return copy

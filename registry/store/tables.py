@@ -398,3 +398,51 @@ map_bucket = Table(
     PrimaryKeyConstraint("map", "bucket", "epoch"),
     Index(None, "epoch"),
 )
+
+# How the tables lie on several machines; every table is in exactly one of these three
+# (docs/operations.md, tests/unit/registry/test_distribution.py).
+
+# They grow with what is registered. Each row lies where its `unit` is: the keys carry it and every
+# statement names it, but for those who follow `changes` by position, on each machine for itself.
+DISTRIBUTED = frozenset(
+    {
+        assertion_history,
+        assertions,
+        batches,
+        changes,
+        disclosures,
+        edges,
+        identifier_history,
+        identifiers,
+        rules,
+    }
+)
+
+# They grow with the number of holders, are read with everything and written rarely: whole on
+# every machine.
+REFERENCE = frozenset(
+    {
+        api_keys,
+        delegation_history,
+        hosted_keys,
+        node,
+        organisations,
+        prefixes,
+        recoveries,
+    }
+)
+
+# The node's own, on one machine: its log (ADR 12), and what is kept of requests for hours.
+OWN = frozenset(
+    {
+        challenges,
+        idempotency,
+        log_checkpoint,
+        log_entry,
+        log_epoch,
+        log_index,
+        log_state,
+        log_tile,
+        map_bucket,
+    }
+)

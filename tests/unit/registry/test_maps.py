@@ -226,7 +226,7 @@ async def test_statements(store, sql_recorder):
     async with sql_recorder(store.engine) as statements, store.write() as tx:
         await maps.stage(tx, 1, entries)
     assert len(ours(statements)) == 3, statements
-    assert statements[-1] == "COPY map_bucket"
+    assert statements[-1].startswith("COPY map_bucket (")
 
 
 def ours(statements):
