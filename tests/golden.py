@@ -14,6 +14,7 @@ from schemas import canonical, leaf, merkle, signed
 from schemas.batched import build
 from schemas.chain import trust_document
 from schemas.delegation import Revocation, parse_delegation
+from schemas.disclosure import hide, hide_attribute, hide_target, reveal
 from schemas.envelope import LINK, RECORD, Envelope, cosign, digest, parse
 from schemas.identifier import Identifier
 from schemas.keys import PrivateKey, b64decode, b64encode, sha256
@@ -21,6 +22,7 @@ from schemas.leaf import What
 from schemas.link import Quantity, link_state
 from schemas.proof import judge
 from schemas.rule import Rule
+from schemas.target import Target
 from schemas.verifiable_map import VerifiableMap, map_key, map_value, prefix_key, prefix_value
 from tests import forgeries, logbook, parties
 from tests.checkpoints import NOTE_KEYS, NOTES
@@ -472,6 +474,37 @@ def statements():
     }
 
 
+def disclosures():
+    """A record that hides two attributes and a target, what opens them, and what opens nothing."""
+    salt = bytes(range(16))
+    mass = hide_attribute("mass", {"value": "2.5", "unit": "KGM"}, salt)
+    price = hide_attribute("price", "9", salt)
+    manual = hide_target(Target("gs1:pip", "https://gear.example/manual"), salt)
+    record = hide(replace(parties.GEAR_ITEM, attributes={"teeth": "41"}), [mass, price, manual])
+    opened = reveal(record, [mass, manual])
+    nine = price.value
+    return {
+        "envelope": record.sign(GEAR),
+        "claims": record.claims(),
+        "disclosures": [
+            {"text": item.text, "digest": item.digest, "name": item.name, "value": item.value}
+            for item in (mass, price, manual)
+        ],
+        "opened": {
+            "disclosures": [mass.text, manual.text],
+            "attributes": opened.attributes,
+            "targets": [target.claims() for target in opened.targets],
+            "withheld": 1,
+        },
+        "refused": [
+            {"name": "twice", "disclosures": [price.text, price.text]},
+            {"name": "other-value", "disclosures": [hide_attribute("price", "8", salt).text]},
+            {"name": "other-name", "disclosures": [hide_attribute("cost", nine, salt).text]},
+            {"name": "other-salt", "disclosures": [hide_attribute("price", "9", bytes(16)).text]},
+        ],
+    }
+
+
 def proofs():
     """Bundles and a full answer, with the trust bundle, and the verdict at a time."""
     golden, rows = logbook.golden(), []
@@ -556,6 +589,7 @@ FILES = {
     "leaves.json": leaves,
     "prefixes.json": prefixes,
     "statements.json": statements,
+    "disclosures.json": disclosures,
     "proofs.json": proofs,
 }
 

@@ -9,6 +9,7 @@ from schemas import merkle, signed
 from schemas.answer import verify_answer
 from schemas.chain import Chain, Trust, anchor, validate
 from schemas.checkpoint import NoteKey, verify_note
+from schemas.disclosure import parse_disclosure, reveal_all, withheld
 from schemas.envelope import LINK, RECORD, digest, parse, verify
 from schemas.errors import BadIdentifier, BadRecord
 from schemas.identifier import Identifier, Prefix
@@ -16,7 +17,7 @@ from schemas.keys import PrivateKey, PublicKey, b64decode
 from schemas.leaf import Epoch, Leaf, What, commitment, suspension
 from schemas.link import link_state, read_assertion
 from schemas.proof import judge
-from schemas.record import read_record
+from schemas.record import parse_record, read_record
 from schemas.rule import Rule, compile_pattern
 from schemas.uritemplate import expand
 from schemas.verifiable_map import (
@@ -220,6 +221,22 @@ def test_statements():
     for row in vectors["refused"]:
         found = refusal(signed.verify, row["token"], vectors["typ"], keys)
         assert found == row["code"], row["name"]
+
+
+def test_disclosures():
+    vectors = read("disclosures.json")
+    _, record = parse_record(vectors["envelope"])
+    assert record.claims() == vectors["claims"]
+    for row in vectors["disclosures"]:
+        found = parse_disclosure(row["text"])
+        assert (found.digest, found.name, found.value) == (row["digest"], row["name"], row["value"])
+    expected = vectors["opened"]
+    (opened,) = reveal_all([record], expected["disclosures"])
+    assert opened.attributes == expected["attributes"]
+    assert [target.claims() for target in opened.targets] == expected["targets"]
+    assert withheld([opened]) == expected["withheld"]
+    for row in vectors["refused"]:
+        assert refusal(reveal_all, [record], row["disclosures"]) == "E_DISCLOSURE", row["name"]
 
 
 def test_proofs():
