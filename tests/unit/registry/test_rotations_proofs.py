@@ -1,8 +1,11 @@
 """Rotations, revocations and recoveries in a real log: what they leave provable, and what not."""
 
+import pytest
+
 from registry.config import RECOVERY_SECONDS
 from registry.log.check import check_log
 from schemas.envelope import digest
+from schemas.errors import VerifyError
 from schemas.leaf import RECOVERY, Leaf, What, commitment, recovery_digest
 from schemas.verdict import VALID
 from tests.unit.registry.test_proofs import GEAR, gears, ledger
