@@ -67,24 +67,50 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """The newest row that was written only to measure with: where, and how long before this read.
+
+    `age` is in seconds, by the clock of the source.
+    """
+
+    position: int
+    age: float
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON form; the age in microseconds."""
+        return {"position": self.position, "age_us": max(0, round(self.age * 1_000_000))}
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Canary:
+        """Read the JSON form; raise BadInput."""
+        members = Members({}, BadInput).inner(value, where)
+        return cls(members.integer("position"), members.integer("age_us") / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Changes since the last watermark and the new one, also when nothing changed.
 
     `more`: the source had more to tell than fits a batch. The watermark is that of the last change
     listed, not of now: apply them, ask again at once, and renew no lease until a batch is whole.
+    `canary`: the newest that the source shows, where it has one.
     """
 
     changes: tuple[Change, ...]
     watermark: Watermark
     more: bool = False
+    canary: Canary | None = None
 
     def to_json(self) -> JsonObject:
         """Return the JSON form, as served at /v1/changes."""
-        return {
+        value: JsonObject = {
             "changes": [_change_to_json(change) for change in self.changes],
             "watermark": str(self.watermark),
             "more": self.more,
         }
+        if self.canary is not None:
+            value["canary"] = self.canary.to_json()
+        return value
 
     @classmethod
     def from_json(cls, value: object) -> Batch:
@@ -92,7 +118,9 @@ class Batch:
         members = Members({}, BadInput).inner(value, "batch.")
         changes = members.array("changes", MAX_BATCH, _change_from_json)
         watermark = Watermark.parse(members.text("watermark", 128))
-        return cls(changes, watermark, more=members.take("more") is True)
+        told = members.take("canary")
+        canary = None if told is None else Canary.from_json(told, "batch.canary.")
+        return cls(changes, watermark, more=members.take("more") is True, canary=canary)
 
 
 def _change_to_json(change: Change) -> JsonObject:

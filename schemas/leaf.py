@@ -80,11 +80,6 @@ def recovery_digest(delegation: B64, *, withdrawn: bool) -> B64:
     return b64encode(sha256(f"{word}\n{delegation}".encode()))
 
 
-def suspension(delegation: B64) -> B64:
-    """Return the digest in the status leaf that suspends a prefix; the delegation's own resumes."""
-    return b64encode(sha256(f"tierlink-suspended\n{delegation}".encode()))
-
-
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One accepted statement."""

@@ -75,7 +75,7 @@ from .errors import VerifyError
 from .evidence import EntryProof, LogProof, PrefixProof
 from .identifier import Identifier, Prefix
 from .keys import b64decode
-from .leaf import Epoch, Leaf, What, commitment, suspension
+from .leaf import Epoch, Leaf, What, commitment, status_digest
 from .merkle import leaf_hash, verify_consistency, verify_inclusion
 from .policy import LogPolicy
 from .record import Record, parse_record
@@ -333,7 +333,9 @@ def _check_prefixes(
         value = verify_map(epoch.prefixes, prefix_key(str(prefix)), item.newest)
         if value is None or item.index >= epoch.size:
             raise VerifyError("E_MAP", f"the epoch has no delegation of {prefix}")
-        if value == prefix_value(item.index, bound, b64decode(suspension(envelope.digest))):
+        if value == prefix_value(
+            item.index, bound, b64decode(status_digest(envelope.digest, suspended=True))
+        ):
             found.over("E_STATUS", f"{prefix} is suspended")
         elif value != prefix_value(item.index, bound, b64decode(envelope.digest)):
             raise VerifyError(

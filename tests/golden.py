@@ -382,7 +382,7 @@ def leaves():
             good,
             row(What.LINK, f"{parties.GEAR_SAYS.link.key}/downstream", 1, statement),
             row(What.DELEGATION, "88.100", 1, statement),
-            row(What.STATUS, "88.100", 1, leaf.suspension(statement)),
+            row(What.STATUS, "88.100", 1, leaf.status_digest(statement, suspended=True)),
             row(What.STATUS, "88.100", 1, statement),
             row(What.REVOCATION, GEAR.public.kid, 40, statement),
         ],
@@ -417,7 +417,11 @@ def prefixes():
     for index, token in enumerate(parties.DELEGATIONS):
         envelope, delegation = parse_delegation(token)
         prefix = str(delegation.subject)
-        said = leaf.suspension(envelope.digest) if prefix == "88.100" else envelope.digest
+        said = (
+            leaf.status_digest(envelope.digest, suspended=True)
+            if prefix == "88.100"
+            else envelope.digest
+        )
         about = leaf.commitment(logbook.salt(prefix), prefix)
         rows.append(
             {

@@ -14,7 +14,7 @@ from schemas.delegation import parse_delegation
 from schemas.evidence import EntryProof, EpochProof, IssuedProof, LogProof, PrefixProof
 from schemas.identifier import Identifier
 from schemas.keys import b64decode, sha256
-from schemas.leaf import Epoch, Leaf, What, commitment, suspension
+from schemas.leaf import Epoch, Leaf, What, commitment, status_digest
 from schemas.policy import LogPolicy
 from schemas.proof import judge
 from schemas.record import parse_record
@@ -86,7 +86,7 @@ class Logbook:
     def suspend(self, token):
         """Log that the prefix of this delegation is suspended."""
         envelope, delegation = parse_delegation(token)
-        return self._prefix(What.STATUS, delegation, suspension(envelope.digest))
+        return self._prefix(What.STATUS, delegation, status_digest(envelope.digest, suspended=True))
 
     def resume(self, token):
         """Log that the prefix of this delegation is no longer suspended."""

@@ -31,7 +31,7 @@ from schemas.errors import NoLog, NotFound, PrefixNotFound, ProofPending, Tierli
 from schemas.evidence import EntryProof, IssuedProof, LogProof, PrefixProof
 from schemas.identifier import ROOT_TEXT, Identifier, Prefix
 from schemas.keys import B64, b64decode, b64encode
-from schemas.leaf import commitment, suspension
+from schemas.leaf import commitment, status_digest
 from schemas.record import MAX_ANCESTORS, Record, parse_record
 from schemas.rotation import follow_rotation
 from schemas.rule import compile_pattern
@@ -197,7 +197,7 @@ class _Assembly:
 
         def told(token: str) -> bool:
             said = digest(token)
-            digests = (b64decode(said), b64decode(suspension(said)))
+            digests = (b64decode(said), b64decode(status_digest(said, suspended=True)))
             return value in {prefix_value(index, committed, each) for each in digests}
 
         tokens = (*row.run, row.delegation)
