@@ -32,12 +32,21 @@ _numbers = count(1)
 
 
 @contextmanager
-def short_folder() -> Iterator[Path]:
+def short_folder(parent: str = "/tmp") -> Iterator[Path]:
     """A folder with a short path for sockets, which other accounts may enter (unlike tmp_path)."""
-    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir=parent))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> str:
+    """A folder in memory where there is a large one: a copy of a database is hundreds of files."""
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return "/tmp"
+    return "/dev/shm" if free > 2 * 1024**3 and os.access("/dev/shm", os.W_OK) else "/tmp"
 
 
 @pytest.fixture
@@ -52,8 +61,12 @@ def database_server():
     if given:
         yield given
         return
-    with short_folder() as folder:
+    with short_folder(_memory()) as folder:
         server = embedded.start(folder)
+        # Nothing here outlives the tests, and waiting for the disk is most of what they would do.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            _execute(server.url, f"ALTER SYSTEM SET {setting} = off")
+        _execute(server.url, "SELECT pg_reload_conf()")
         yield server.url
         embedded.stop(server)
 
