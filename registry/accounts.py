@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from registry.offers import not_held
 from registry.store import accounts as store
-from registry.store.accounts import KeyRow
+from registry.store.accounts import KeyRow, Secret
 from registry.store.engine import ReadTx, WriteTx
 from schemas.errors import BadInput, Forbidden, NotFound, Unauthenticated
 from schemas.identifier import Prefix
@@ -27,9 +28,13 @@ __all__ = [
     "Caller",
     "KeyRow",
     "NewKey",
+    "Secret",
     "authenticate",
+    "check",
     "create_key",
+    "find",
     "list_keys",
+    "presented",
     "revoke_key",
 ]
 
@@ -49,11 +54,7 @@ class Caller:
     def must_hold(self, prefix: Prefix) -> None:
         """Raise Forbidden unless the caller holds exactly this prefix."""
         if self.prefix != prefix:
-            raise Forbidden(
-                f"the API key is for {self.prefix}, not for {prefix}",
-                value=str(prefix),
-                fix=f"use an API key of {prefix}",
-            )
+            raise not_held(self.prefix, prefix)
 
     def must_govern(self, prefix: Prefix) -> None:
         """Raise Forbidden unless the caller's prefix lies strictly above this one."""
@@ -83,8 +84,17 @@ class NewKey:
 
 async def authenticate(tx: ReadTx, authorization: str | None, now: int) -> Caller:
     """Return who the value of an Authorization header speaks for; raise Unauthenticated."""
-    key_id, secret = _presented(authorization)
-    found = await store.find_secret(tx, key_id)
+    key_id, secret = presented(authorization)
+    return check(key_id, secret, await find(tx, key_id), now)
+
+
+async def find(tx: ReadTx, key_id: str) -> Secret | None:
+    """Read what a presented key is compared with."""
+    return await store.find_secret(tx, key_id)
+
+
+def check(key_id: str, secret: str, found: Secret | None, now: int) -> Caller:
+    """Compare a presented key with what was found of it; raise Unauthenticated."""
     expected = found.secret_hash if found else _NOBODY
     if not hmac.compare_digest(sha256(secret.encode()), expected) or found is None:
         raise Unauthenticated("the API key is not known here", value=f"tierlink_live_{key_id}_…")
@@ -95,7 +105,8 @@ async def authenticate(tx: ReadTx, authorization: str | None, now: int) -> Calle
     return Caller(key_id, found.prefix)
 
 
-def _presented(authorization: str | None) -> tuple[str, str]:
+def presented(authorization: str | None) -> tuple[str, str]:
+    """Read id and secret from the value of an Authorization header; raise Unauthenticated."""
     if authorization is None:
         raise Unauthenticated(
             "this needs an API key", fix="send the header Authorization: Bearer <API key>"

@@ -21,6 +21,7 @@ from registry.api import (
     source,
     trust,
 )
+from registry.api.express import Usual
 from registry.api.problems import Problems
 from registry.api.transaction import Deps, Transactions
 from registry.reader import Reader
@@ -52,7 +53,11 @@ def create_app(deps: Deps) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         # Outermost first.
-        middleware=[Middleware(Problems), Middleware(Transactions, deps=deps)],
+        middleware=[
+            Middleware(Problems),
+            Middleware(Usual, deps=deps),
+            Middleware(Transactions, deps=deps),
+        ],
     )
     app.state.reader = Reader(deps.store)  # with what it keeps for proofs
     for router in ROUTERS:

@@ -1,9 +1,11 @@
 """Identifiers in bulk: the steps of `identifiers`, for a chunk of lines in one transaction.
 
-Reading, verifying and signing take most of the time and need no row, so they are done in threads,
-while the chunk before is written. Writing decides line by line, in order, from what stands and what
-the lines before have made of it, and then stores the whole chunk with a few statements. Updates
-that reshape a family (retirements, other parents) are rare and written one by one.
+Reading, verifying and signing take most of the time and need no row, so they are done in processes
+of their own (`verifiers`), while the chunk before is written. Small batches, drafts and what comes
+with disclosures are read in threads of this one. Writing decides line by line, in order, from what
+stands and what the lines before have made of it, and then stores the whole chunk with a few
+statements. Updates that reshape a family (retirements, other parents) are rare and written one by
+one.
 
 What was read may be overtaken before it is written. Then the transaction is given up and the
 chunk decided anew from what stands by now.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain as chained
@@ -29,27 +31,33 @@ from registry import (
 from registry.accounts import Caller
 from registry.changes import Entry
 from registry.keyring import Keyring
-from registry.lines import Line, Result
+from registry.lines import Line, Result, Written
+from registry.offers import Offer, check_envelope, read_line, read_offer
 from registry.store import identifier_batches as bulk, identifiers as store, rules
 from registry.store.engine import Store, WriteTx
 from registry.store.identifier_batches import Overtaken
 from registry.store.identifiers import Kin, Standing
 from registry.store.rules import RuleRow
 from registry.store.tables import unit_of
-from registry.succession import Offer, Step, blame_identifier, decide, read_offer, standing
-from schemas import canonical
+from registry.succession import Step, decide, standing
+from registry.verifiers import Verifiers
+from registry.verifying import Job, Refused, Signed, Verdict
+from schemas import sm2
+from schemas.batched import statement_part
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
 from schemas.disclosure import Marked
 from schemas.envelope import Envelope
-from schemas.errors import BadInput, KeyNotHosted, TierlinkError, Unavailable, VerifyError
+from schemas.errors import KeyNotHosted, TierlinkError, Unavailable
 from schemas.identifier import Identifier
 from schemas.keys import Signer
-from schemas.record import Record
+from schemas.record import CLASS, RETIRED, Record, parse_record
 from schemas.rule import Rule
 
 ATTEMPTS = 5  # of a chunk that others overtake
+LARGE = 200  # lines that are worth other processes
+SHARE = 250  # lines of one job
 THREADS = min(4, os.cpu_count() or 1)  # that verify one chunk
 PACE = 50  # lines decided before others get the event loop
 
@@ -63,26 +71,51 @@ class _Speaker:
     salt: Callable[[bytes], bytes]  # for what a draft hides
 
 
-@dataclass(frozen=True, slots=True)
 class _Signed:
-    """A record that its holder or the hosted key has signed, as it would be stored."""
+    """A record that its holder or the hosted key has signed, as it would be stored.
 
-    record: Record
-    envelope: Envelope
-    stored: Standing
-    marked: tuple[Marked, ...] = ()
+    Of what another process has verified, the record is read again only where it is asked for.
+    """
+
+    __slots__ = ("_parsed", "marked", "stored")
+
+    def __init__(
+        self,
+        stored: Standing,
+        parsed: tuple[Envelope, Record] | None = None,
+        marked: tuple[Marked, ...] = (),
+    ) -> None:
+        self.stored = stored
+        self.marked = marked
+        self._parsed = parsed
+
+    @property
+    def parsed(self) -> tuple[Envelope, Record]:
+        if self._parsed is None:
+            self._parsed = parse_record(self.stored.envelope)
+        return self._parsed
+
+    @property
+    def record(self) -> Record:
+        return self.parsed[1]
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.record.rule if self.stored.kind == CLASS else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A line that was read; `said` is what it says, or what refuses it."""
+    """A line that was read; `said` is what it says, or what refuses it, rendered or not."""
 
     number: int
-    said: _Signed | TierlinkError
+    said: _Signed | TierlinkError | Mapping[str, object]
     about: str | None
 
-    def result(self, outcome: dict[str, object] | TierlinkError) -> Result:
+    def result(self, outcome: Written | Mapping[str, object] | TierlinkError) -> Result:
         """Answer the line."""
+        if isinstance(outcome, Written):
+            return Result(self.number, outcome)
         about = {} if self.about is None else {"identifier": self.about}
         return Result(self.number, outcome, about)
 
@@ -100,21 +133,56 @@ class RecordBatch:
     """The work of one streamed request; satisfies `lines.Work`."""
 
     def __init__(
-        self, opened: Store, keyring: Keyring, caller: Caller, clock: Callable[[], int]
+        self,
+        opened: Store,
+        keyring: Keyring,
+        caller: Caller,
+        clock: Callable[[], int],
+        verifiers: Verifiers | None = None,
     ) -> None:
+        """Without `verifiers` everything is done in threads."""
+        self._verifiers = verifiers
         self._store = opened
         self._keyring = keyring
         self._caller = caller
         self._clock = clock
 
     async def prepare(self, lines: Sequence[Line]) -> _Prepared:
-        """Read, verify and sign lines, in threads."""
-        speaker = await self._speaker()
-        read = partial(_read_lines, caller=self._caller, speaker=speaker, now=self._clock())
+        """Read, verify and sign lines, in other processes or in threads."""
+        speaker, now = await self._speaker(), self._clock()
+        verdicts = await self._verified(lines, speaker.chain, now)
+        rest = [line for line, said in zip(lines, verdicts, strict=True) if said is None]
+        read = iter(await self._read(rest, speaker, now))
+        items = [
+            next(read) if said is None else _judged(line.number, said)
+            for line, said in zip(lines, verdicts, strict=True)
+        ]
+        return _Prepared(lines, speaker.chain, items)
+
+    async def _verified(self, lines: Sequence[Line], chain: Chain, now: int) -> Sequence[Verdict]:
+        """Have many lines verified by other processes; None for each that is still to be read."""
+        alone: Sequence[Verdict] = [None] * len(lines)
+        # What a process admits beyond the profile, others need not.
+        if self._verifiers is None or len(lines) < LARGE or sm2.enabled():
+            return alone
+        jobs = []
+        for at in range(0, len(lines), SHARE):
+            raw = [line.raw for line in lines[at : at + SHARE]]
+            job = Job.of(self._caller.prefix, chain, now, raw)
+            if job is None:
+                return alone
+            jobs.append(self._verifiers.verify(job))
+        found = list(chained.from_iterable(await asyncio.gather(*jobs)))
+        return [None if line.error else said for line, said in zip(lines, found, strict=True)]
+
+    async def _read(self, lines: Sequence[Line], speaker: _Speaker, now: int) -> Iterable[_Item]:
+        if not lines:
+            return ()
+        read = partial(_read_lines, caller=self._caller, speaker=speaker, now=now)
         share = -(-len(lines) // THREADS)
         shares = [lines[at : at + share] for at in range(0, len(lines), share)]
         done = await asyncio.gather(*(asyncio.to_thread(read, item) for item in shares))
-        return _Prepared(lines, speaker.chain, list(chained.from_iterable(done)))
+        return chained.from_iterable(done)
 
     async def write(self, prepared: _Prepared) -> Sequence[Result]:
         """Write a chunk; raise PrefixSuspended, Unavailable and the like for it as a whole."""
@@ -141,6 +209,12 @@ class RecordBatch:
             return _Speaker(chain, signer, self._keyring.salt)
 
 
+def _judged(number: int, said: Signed | Refused) -> _Item:
+    if isinstance(said, Refused):
+        return _Item(number, said.problem, said.identifier)
+    return _Item(number, _Signed(Standing(*said)), said.identifier)
+
+
 def _read_lines(
     lines: Iterable[Line], *, caller: Caller, speaker: _Speaker, now: int
 ) -> list[_Item]:
@@ -152,34 +226,32 @@ def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item
     try:
         if line.error is not None:
             raise line.error
-        offer = _read_offer(line.raw, now, speaker.salt)
+        offer = read_offer(read_line(line.raw), now, speaker.salt)
         about = offer.record.identifier.text
         caller.must_hold(offer.record.identifier.prefix)
         envelope = _sealed(offer, speaker, now)
     except TierlinkError as err:
         return _Item(line.number, err, about)
     stored = standing(offer.record, envelope)
-    return _Item(line.number, _Signed(offer.record, envelope, stored, offer.marked), about)
-
-
-def _read_offer(raw: bytes, now: int, salt: Callable[[bytes], bytes]) -> Offer:
-    try:
-        body = canonical.decode_object(raw)
-    except VerifyError as err:
-        blame_identifier(raw)
-        raise BadInput(f"the line: {err.detail}", value=err.value, fix=err.fix) from err
-    return read_offer(body, now, salt)
+    return _Item(line.number, _Signed(stored, (envelope, offer.record), offer.marked), about)
 
 
 def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:
     """Check the client's envelope, or make the draft's."""
     if offer.envelope is not None:
-        identifiers.check_envelope(speaker.chain, offer.record, offer.envelope, now)
+        check_envelope(speaker.chain, offer.record, offer.envelope, now)
         return offer.envelope
     decide(None, offer.record, "")
     if isinstance(speaker.signer, KeyNotHosted):
         raise speaker.signer
     return identifiers.sign(speaker.chain, offer.record, speaker.signer)
+
+
+def _decide(current: Standing | None, signed: _Signed) -> Step:
+    stored = signed.stored
+    if current is None and stored.version == 1 and stored.status != RETIRED:
+        return Step.FIRST  # as `decide` does, without reading the record again
+    return decide(current, signed.record, stored.digest)
 
 
 @dataclass(slots=True)
@@ -203,7 +275,8 @@ class _Writing:
         self._unit = unit_of(caller.prefix)
         self._stands: dict[str, Standing] = {}  # as the lines so far have made it
         self._kin: dict[str, Kin] = {}
-        self._accepted: list[Envelope] = []  # of batch statements
+        self._accepted: dict[str, None] = {}  # batch statements, in order
+        self._accepted_last: str | None = None  # with the ~ before it
         self._pending = _Pending()
 
     async def results(self, items: Sequence[_Item]) -> list[Result]:
@@ -214,14 +287,14 @@ class _Writing:
             if count % PACE == PACE - 1:
                 await asyncio.sleep(0)
             try:
-                outcome: dict[str, object] | TierlinkError = await self._take(item)
+                outcome: Written | Mapping[str, object] | TierlinkError = await self._take(item)
             except Unavailable:
                 raise
             except TierlinkError as err:
                 outcome = err
             results.append(item.result(outcome))
         await self._store()
-        await batch_statements.admit(self._tx, self._prefix, self._accepted)
+        await batch_statements.admit_all(self._tx, self._prefix, self._accepted)
         return results
 
     async def _look(self, items: Sequence[_Item]) -> None:
@@ -244,41 +317,44 @@ class _Writing:
         current = self._stands.get(offered.identifier)
         return current is None or succession.reshapes(current, offered)
 
-    async def _take(self, item: _Item) -> dict[str, object]:
+    async def _take(self, item: _Item) -> Written | Mapping[str, object]:
         """Decide one line and note what it writes; raise what refuses it."""
         if isinstance(item.said, TierlinkError):
             raise item.said
+        if not isinstance(item.said, _Signed):
+            return item.said
         signed = item.said
-        record, stored = signed.record, signed.stored
+        stored = signed.stored
         current = self._stands.get(stored.identifier)
-        step = decide(current, record, stored.digest)
+        step = _decide(current, signed)
         if step is Step.NOTHING:
             assert current is not None
-            return {"status": 200, "version": current.version}
+            return Written(stored.identifier, 200, current.version)
         if step is Step.FIRST:
-            if record.parent is not None:
-                succession.check_parent(record, self._kin)
+            if stored.parent is not None:
+                succession.check_parent(stored, self._kin)
             self._pending.first[stored.identifier] = stored
         else:
             assert current is not None
             if succession.reshapes(current, stored):
                 await self._reshape(current, signed)
-                return {"status": 200, "version": stored.version}
+                return Written(stored.identifier, 200, stored.version)
             self._replace(current, stored)
-        self._note(current, record, stored)
+        self._note(current, signed)
         if signed.marked:
-            self._pending.marked.append((record.identifier, record.version, signed.marked))
-        self._stand(stored, signed.envelope)
-        return {"status": 201 if step is Step.FIRST else 200, "version": stored.version}
+            about = signed.record.identifier
+            self._pending.marked.append((about, stored.version, signed.marked))
+        self._stand(stored)
+        return Written(stored.identifier, 201 if step is Step.FIRST else 200, stored.version)
 
     async def _reshape(self, current: Standing, signed: _Signed) -> None:
         """Write one update that changes the family, at once."""
         await self._store()
         async with bulk.savepoint(self._tx):
             done = await identifiers.put_next(
-                self._tx, current, signed.record, signed.envelope, signed.marked
+                self._tx, current, signed.record, signed.parsed[0], signed.marked
             )
-        self._stand(done.standing, signed.envelope)
+        self._stand(done.standing)
 
     def _replace(self, current: Standing, stored: Standing) -> None:
         pending, text = self._pending, stored.identifier
@@ -291,18 +367,22 @@ class _Writing:
         else:
             pending.next[text] = (current.version, stored)
 
-    def _note(self, current: Standing | None, record: Record, stored: Standing) -> None:
-        before = succession.rule_of(current)
-        if record.rule != before:
-            self._pending.rules[stored.identifier] = record.rule
-        op = Op.RECORD if record.rule == before else Op.RULE
+    def _note(self, current: Standing | None, signed: _Signed) -> None:
+        stored, rule, before = signed.stored, signed.rule, succession.rule_of(current)
+        if rule != before:
+            self._pending.rules[stored.identifier] = rule
+        op = Op.RECORD if rule == before else Op.RULE
         entry = Entry(op, stored.identifier, stored.version, digest=stored.digest)
         self._pending.entries.append(entry)
 
-    def _stand(self, stored: Standing, envelope: Envelope) -> None:
-        text = stored.identifier
-        if envelope.statement is not None:
-            self._accepted.append(envelope)
+    def _stand(self, stored: Standing) -> None:
+        text, last = stored.identifier, self._accepted_last
+        # Lines of one statement mostly follow each other.
+        if last is None or not stored.envelope.endswith(last):
+            statement = statement_part(stored.envelope)
+            if statement is not None:
+                self._accepted[statement] = None
+                self._accepted_last = f"~{statement}"
         self._stands[text] = stored
         self._kin[text] = Kin(text, stored.kind, stored.status, stored.parent)
 

@@ -14,7 +14,7 @@ from registry.changes import Entry
 from registry.store import batch_statements as store
 from registry.store.engine import WriteTx
 from registry.store.tables import unit_of
-from schemas.batched import Statement, statement_of
+from schemas.batched import Statement, parse_statement
 from schemas.change import Op
 from schemas.envelope import Envelope
 from schemas.identifier import Prefix
@@ -23,12 +23,13 @@ from schemas.leaf import What
 
 async def admit(tx: WriteTx, prefix: Prefix, accepted: Iterable[Envelope | None]) -> None:
     """Keep the statements of what was accepted; tell of each that is new, for the log alone."""
-    found: dict[str, Statement] = {}
-    for envelope in accepted:
-        if envelope is not None and envelope.statement is not None:
-            statement = statement_of(envelope)
-            assert statement is not None
-            found.setdefault(envelope.statement.token, statement)
+    signed = (one.statement for one in accepted if one is not None and one.statement is not None)
+    await admit_all(tx, prefix, (one.token for one in signed))
+
+
+async def admit_all(tx: WriteTx, prefix: Prefix, statements: Iterable[str]) -> None:
+    """Keep these statements, as `admit` does."""
+    found = {text: parse_statement(text) for text in statements}
     if not found:
         return
     digests: dict[str, Statement] = {one.envelope.digest: one for one in found.values()}

@@ -21,7 +21,7 @@ RECOVERY_SECONDS = 7 * 24 * 3600  # a holder who is away for a week comes back i
 RECOVERY_MINIMUM = 24 * 3600  # in production
 PREFIX = "TIERLINK_"
 
-_SECRETS = ("database_url", "keyring_key")
+_SECRETS = ("database_url", "primary_url", "keyring_key")
 
 
 def _asyncpg(value: SecretStr) -> SecretStr:
@@ -46,6 +46,12 @@ class Settings(BaseSettings):
         None, description="postgresql+asyncpg://…; without it the embedded profile starts its own"
     )
     database_url_file: Path | None = Field(None, description="a file that holds the database URL")
+    primary_url: Annotated[SecretStr, AfterValidator(_asyncpg)] | None = Field(
+        None,
+        description="of a resolver whose database is a standby: its primary, or all nodes with "
+        "target_session_attrs=read-write; readings wait until the standby has what stands there",
+    )
+    primary_url_file: Path | None = Field(None, description="a file that holds the primary URL")
     database_pool: int = Field(20, ge=1, le=1000, description="connections per process")
     keyring_key: Annotated[SecretStr, AfterValidator(_kek)] | None = Field(
         None,
@@ -148,6 +154,11 @@ class Settings(BaseSettings):
     def url(self) -> str | None:
         """The database URL in clear."""
         return None if self.database_url is None else self.database_url.get_secret_value()
+
+    @property
+    def primary(self) -> str | None:
+        """The URL of a standby's primary in clear."""
+        return None if self.primary_url is None else self.primary_url.get_secret_value()
 
     @property
     def kek(self) -> bytes | None:

@@ -24,32 +24,29 @@ from dataclasses import dataclass
 from registry import batch_statements, changes, disclosures, prefixes, succession
 from registry.accounts import Caller
 from registry.keyring import Keyring
+from registry.offers import Offer, check_envelope
 from registry.store import identifiers as store, rules
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.identifiers import Entry, Past, Standing
 from registry.store.rules import RuleRow
 from registry.store.tables import unit_of
-from registry.succession import Offer, Step, decide, decide_next, standing
+from registry.succession import Step, decide, decide_next, standing
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.delegation import RECORD_USE
 from schemas.disclosure import Marked
 from schemas.envelope import RECORD as RECORD_TYPE, Envelope, parse
-from schemas.errors import BadRecord, VerifyError
+from schemas.errors import BadRecord
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import B64, Signer
 from schemas.record import MAX_ANCESTORS, RETIRED, Record, parse_record
 from schemas.rule import Rule
-from schemas.signed import check_speaks
-from schemas.successor import SKEW_SECONDS
 
 __all__ = [
     "Entry",
-    "Offer",
     "Past",
     "Registered",
     "Standing",
-    "check_envelope",
     "listing",
     "put_next",
     "register",
@@ -92,7 +89,7 @@ async def register(
         return Registered(current)
     # 4
     if first.parent is not None:
-        succession.check_parent(record, await store.lineage(tx, unit, [first.parent]))
+        succession.check_parent(first, await store.lineage(tx, unit, [first.parent]))
     # 5
     await _settle(tx, record, first, before=None)
     await disclosures.keep(tx, record.identifier, 1, offer.marked)
@@ -189,20 +186,6 @@ async def listing(
     return page, page[-1].identifier if len(found) > limit else None
 
 
-def check_envelope(chain: Chain, record: Record, envelope: Envelope, now: int) -> None:
-    """Take step 2 for a signed record; raise VerifyError."""
-    if record.issued_at > now + SKEW_SECONDS:
-        raise VerifyError(
-            "E_TIME",
-            "the record is issued in the future",
-            value=record.issued_at,
-            fix="set the clock of whoever signs",
-        )
-    prefix = record.identifier.prefix
-    check_speaks(envelope, prefix, max(record.issued_at, now))
-    chain.check_speaker(envelope, prefix, record.issued_at, record.kind)
-
-
 def sign(chain: Chain, record: Record, signer: Signer) -> Envelope:
     """Sign a record; raise VerifyError where no verifier would accept what this key signs."""
     envelope = parse(record.sign(signer), RECORD_TYPE)
@@ -274,19 +257,20 @@ async def put_next(
     if record.status == RETIRED and await store.has_children(tx, record.identifier):
         raise succession.has_children(successor.identifier)
     if successor.parent not in (None, current.parent):
-        await _check_move(tx, unit, record)
+        await _check_move(tx, unit, record, successor)
     # 5
     await _settle(tx, record, successor, before=succession.rule_of(current))
     await disclosures.keep(tx, record.identifier, record.version, marked)
     return Registered(successor)
 
 
-async def _check_move(tx: WriteTx, unit: int, record: Record) -> None:
+async def _check_move(tx: WriteTx, unit: int, record: Record, successor: Standing) -> None:
     """Check a new parent: it is fit, and nothing below the record gets too deep."""
-    assert record.parent is not None
-    above = succession.check_parent(record, await store.lineage(tx, unit, [record.parent.text]))
+    assert successor.parent is not None
+    kin = await store.lineage(tx, unit, [successor.parent])
+    above = succession.check_parent(successor, kin)
     if await store.reaches(tx, record.identifier, MAX_ANCESTORS - above + 1):
-        raise succession.too_deep(record.parent.text)
+        raise succession.too_deep(successor.parent)
 
 
 async def _settle(tx: WriteTx, record: Record, stands: Standing, *, before: Rule | None) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from schemas.errors import TierlinkError, TooLarge
 
 MAX_LINE = 128 * 1024  # bytes
 CHUNK_LINES = 2_000
 CHUNK_BYTES = 4 * 1024 * 1024
+
+_BLANK = b" \t\r"
 
 P = TypeVar("P")
 
@@ -28,6 +30,14 @@ class Line:
     error: TierlinkError | None = None
 
 
+class Written(NamedTuple):
+    """The usual outcome: this version of the identifier stands now, or stood before."""
+
+    identifier: str
+    status: int
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What is answered to a line: members of a success, or what refuses it.
@@ -37,7 +47,7 @@ class Result:
     """
 
     line: int
-    outcome: Mapping[str, object] | TierlinkError
+    outcome: Written | Mapping[str, object] | TierlinkError
     about: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -71,10 +81,17 @@ class Splitter:
         *ends, rest = data.split(b"\n")
         found = []
         for end in ends:
-            self._add(end)
-            found.append(self._line())
+            if self._too_long or self._rest or len(end) > MAX_LINE:
+                self._add(end)
+                line = self._line()
+            else:  # nearly every line: whole in these bytes
+                self._number += 1
+                raw = end.strip(_BLANK)
+                line = Line(self._number, raw) if raw else None
+            if line is not None:
+                found.append(line)
         self._add(rest)
-        return [line for line in found if line is not None]
+        return found
 
     def end(self) -> list[Line]:
         """Return the last line where no newline follows it."""
@@ -90,7 +107,7 @@ class Splitter:
 
     def _line(self) -> Line | None:
         self._number += 1
-        raw, too_long = bytes(self._rest.strip(b" \t\r")), self._too_long
+        raw, too_long = bytes(self._rest.strip(_BLANK)), self._too_long
         self._rest.clear()
         self._too_long = False
         if too_long:

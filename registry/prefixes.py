@@ -52,6 +52,7 @@ __all__ = [
     "challenge",
     "delegated",
     "listing",
+    "recall",
     "resume",
     "root",
     "roots",
@@ -98,10 +99,26 @@ async def chain(tx: ReadTx, prefix: Prefix) -> Chain:
     read each time and only the verdict on exactly these envelopes is remembered, so that a change
     by any process is seen at once.
     """
+    return await _placed(tx, _reaching(await store.lineage(tx, prefix), prefix))
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A chain, and the very rows that it was validated from."""
+
+    chain: Chain
+    links: tuple[Link, ...]
+
+
+async def recall(tx: ReadTx, prefix: Prefix) -> Recalled:
+    """Return the chain of a prefix to be relied on as long as its rows are these. One statement.
+
+    Raise what `chain` raises, and VerifyError where the log has to say what the chain is worth.
+    """
     links = await store.lineage(tx, prefix)
-    if not links or links[-1].prefix != prefix:
-        raise PrefixNotFound(f"nobody was allocated {prefix}", value=str(prefix))
-    return await _placed(tx, _standing(links))
+    found = _reaching(links, prefix)
+    found.check_delegations()
+    return Recalled(found, tuple(links))
 
 
 async def _placed(tx: ReadTx, found: Chain) -> Chain:
@@ -120,6 +137,12 @@ async def _placed(tx: ReadTx, found: Chain) -> Chain:
     }
     places = await log_store.find_index(await tx.driver(), list(digests))
     return found.logged({digests[B64(token)]: place for token, place in places.items()})
+
+
+def _reaching(links: Sequence[Link], prefix: Prefix) -> Chain:
+    if not links or links[-1].prefix != prefix:
+        raise PrefixNotFound(f"nobody was allocated {prefix}", value=str(prefix))
+    return _standing(links)
 
 
 def _standing(links: Sequence[Link]) -> Chain:

@@ -3,26 +3,36 @@
 Satisfies `resolver.sources.Source` by its shape. Each reply is of one snapshot and carries that
 snapshot's watermark:
 
-    epoch      system identifier : timeline : incarnation, hashed: which history this is
+    epoch      system identifier : timeline : incarnation : last recovery from a crash, hashed:
+               which history this is
     position   the snapshot's xmin: every transaction below it had ended when it was taken
 
 A row of `changes` bears the id of its transaction, and ids commit out of order: whoever reads on
 from the highest id seen loses what commits late. So a poll reads only below xmin and goes on from
 there (docs/operations.md). Calls may run concurrently, and none depends on one before.
+
+A standby is read by way of its primary (`registry.primary`), else it says nothing: it cannot know
+how far it is behind.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import groupby
+from typing import Any
+
+import asyncpg
 
 from registry import accounts, disclosures
 from registry.log.proofs import Proofs
+from registry.primary import Primary
 from registry.store import reads
 from registry.store.engine import ReadTx, Store
+from registry.store.replay import Place
 from schemas.answer import MAX_LINKS
-from schemas.change import Batch, Change, Op, Watermark
+from schemas.change import Batch, Canary, Change, Op, Watermark
 from schemas.disclosure import Marked
 from schemas.errors import BadQuery, Unavailable
 from schemas.identifier import ROOT_TEXT, Identifier, Prefix
@@ -43,20 +53,49 @@ _EPOCH_CHARACTERS = 16  # 96 bits of the hash: histories are few
 class Reader:
     """Reads for resolvers. Owns what is kept for proofs, which never changes, and nothing else."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        *,
+        primary: Primary | None = None,
+    ) -> None:
+        """`primary` is that of the standby, or the node that may become one, behind `store`."""
         self._store = store
+        self._primary = primary
         self._proofs = Proofs(store)
         self._clock = clock
+
+    @property
+    def replay_lag(self) -> float:
+        """Seconds that a standby was behind its primary at the last reading; 0 on a primary."""
+        return 0.0 if self._primary is None else self._primary.lag
+
+    @asynccontextmanager
+    async def _statement(self) -> AsyncIterator[tuple[asyncpg.Connection[Any], Place | None]]:
+        """Lend a connection for one statement, which then sees all that was accepted before."""
+        if self._primary is None:
+            async with self._store.statement() as driver:
+                yield driver, None
+            return
+        place = await self._primary.place()
+        async with self._store.statement() as driver:
+            yield driver, await self._primary.reached(driver, place)
+
+    async def _caught_up(self) -> None:
+        if self._primary is not None:
+            async with self._statement():
+                pass
 
     async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
         """Return what is known of each identifier, missing ones too, in the order asked for."""
         asked = _distinct(identifiers, MAX_IDENTIFIERS)
-        async with self._store.statement() as driver:
+        async with self._statement() as (driver, place):
             if whole:
                 read = await reads.fetch(driver, asked, MAX_LINKS + 1)
             else:
                 read = await reads.fetch_records(driver, asked)
-        watermark = _watermark(read.moment)
+        watermark = _watermark(read.moment, place)
         view = _View(read)
         found = {identifier: view.found(identifier, whole=whole) for identifier in asked}
         return Fetched(found, view.delegations, watermark)
@@ -68,9 +107,9 @@ class Reader:
         if not 0 < limit <= MAX_EDGES:
             raise BadQuery(f"limit is from 1 to {MAX_EDGES}", value=limit)
         asked = _distinct(identifiers, MAX_LEVEL)
-        async with self._store.statement() as driver:
+        async with self._statement() as (driver, place):
             read = await reads.edges(driver, asked, direction, limit + 1)
-        watermark = _watermark(read.moment)
+        watermark = _watermark(read.moment, place)
         view = _View(read)
         links = sorted(read.links, key=lambda row: (row.rank, row.side))
         edges = _edges(view.heard(row for row in links if row.rank <= limit))
@@ -80,15 +119,18 @@ class Reader:
 
     async def disclosures(self, versions: Sequence[tuple[Identifier, int]]) -> tuple[Marked, ...]:
         """Return what these versions of records hide, and who may see it. One statement."""
+        await self._caught_up()
         return await disclosures.read(self._store, versions)
 
     async def caller(self, authorization: str) -> Prefix:
         """Return the prefix that an Authorization header speaks for; raise Unauthenticated."""
+        await self._caught_up()
         async with self._store.read() as tx:
             return (await accounts.authenticate(tx, authorization, int(self._clock()))).prefix
 
     async def prove(self, identifier: Identifier, at: int | None = None) -> Proved:
         """Return what the newest published epoch of the log proves, or the one of a time."""
+        await self._caught_up()
         return await self._proofs.bundle(identifier, at)
 
     async def changes(self, after: Watermark | None, limit: int = MAX_CHANGES) -> Batch:
@@ -98,19 +140,22 @@ class Reader:
         the new watermark is not yet that of now.
         """
         since = None if after is None else after.position
-        async with self._store.statement() as driver:
-            moment, rows = await reads.changes(driver, since, limit)
-        now = _watermark(moment)
+        async with self._statement() as (driver, place):
+            moment, row, rows = await reads.changes(driver, since, limit)
+        now = _watermark(moment, place)
+        canary = None if row is None else Canary(row.xid, row.age)
         if after is None or after.epoch != now.epoch:
-            return Batch((), now)
+            return Batch((), now, canary=canary)
         changes = tuple(
-            Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in rows
+            Change(item.xid, Op(item.op), item.about, item.version, item.also) for item in rows
         )
         if len(rows) < limit:
             # The snapshot of another node of the same history may lie further back than `after`.
-            return Batch(changes, Watermark(now.epoch, max(now.position, after.position)))
+            position = max(now.position, after.position)
+            return Batch(changes, Watermark(now.epoch, position), canary=canary)
         reached = rows[-1].xid + 1
-        return Batch(changes, Watermark(now.epoch, reached), more=reached < now.position)
+        more = reached < now.position
+        return Batch(changes, Watermark(now.epoch, reached), more=more, canary=canary)
 
 
 async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
@@ -129,8 +174,11 @@ def _distinct(identifiers: Sequence[Identifier], limit: int) -> list[Identifier]
     return list(dict.fromkeys(identifiers))
 
 
-def _watermark(moment: reads.Moment) -> Watermark:
-    """Name the history and the position; raise Unavailable where the history has no name."""
+def _watermark(moment: reads.Moment, place: Place | None = None) -> Watermark:
+    """Name the history and the position; raise Unavailable where the history has no name.
+
+    `place` is the primary's, where it was asked for: a standby of another history says nothing.
+    """
     if moment.incarnation is None:
         raise Unavailable(
             "the database was never founded", retry_after=5, fix="run `tierlink migrate`"
@@ -138,7 +186,17 @@ def _watermark(moment: reads.Moment) -> Watermark:
     if moment.timeline is None:
         # A standby that receives nothing may be any time behind: it cannot promise freshness.
         raise Unavailable("this standby is cut off from its primary", retry_after=5)
-    name = f"{moment.system}:{moment.timeline}:{moment.incarnation}"
+    if moment.standby and place is None:
+        raise Unavailable(
+            "this database is a standby, which cannot know how far it is behind",
+            retry_after=5,
+            fix="set TIERLINK_PRIMARY_URL",
+        )
+    if place is not None and (place.system, place.timeline) != (moment.system, moment.timeline):
+        raise Unavailable("this standby follows another history than its primary", retry_after=5)
+    # Of the crashes of a standby nothing follows: what it replays had been flushed.
+    recovered = moment.recovered if place is None else place.recovered
+    name = f"{moment.system}:{moment.timeline}:{moment.incarnation}:{recovered}"
     return Watermark(b64encode(sha256(name.encode()))[:_EPOCH_CHARACTERS], moment.xmin)
 
 

@@ -2,7 +2,8 @@
 
 A delegation lists what is revoked, so whoever proves the newest delegation has proved the list.
 What the key signed before that place stays valid, whatever time it claims: the order of the log
-cannot be backdated.
+cannot be backdated. What was accepted and is no leaf yet, the last second's writes, falls behind
+that place: its holder signs it again.
 """
 
 from __future__ import annotations

@@ -166,7 +166,8 @@ async def accept(
     if held.row.status == SUSPENDED:
         # The map of prefixes shows what was said last, and this prefix is still suspended.
         said = status_digest(envelope.digest, suspended=True)
-        await _tell(tx, Op.LOGGED, prefix, delegation.sequence, said, What.STATUS)
+        sequence = delegation.sequence
+        await _tell(tx, Op.LOGGED, prefix, sequence, said=said, what=What.STATUS)
     return await prefixes.show(tx, prefix)
 
 
@@ -175,10 +176,11 @@ async def record(
 ) -> None:
     """Tell resolvers and the log of a delegation, and the log of each key that it revokes."""
     prefix, sequence = delegation.subject, delegation.sequence
-    await _tell(tx, Op.PREFIX, prefix, sequence, envelope.digest, What.DELEGATION)
+    said = envelope.digest
+    await _tell(tx, Op.PREFIX, prefix, sequence, said=said, what=What.DELEGATION)
     for item in revoked:
-        said, what = envelope.digest, What.REVOCATION
-        await _tell(tx, Op.LOGGED, prefix, item.since, said, what, subject=item.kid)
+        what, kid = What.REVOCATION, item.kid
+        await _tell(tx, Op.LOGGED, prefix, item.since, said=said, what=what, subject=kid)
 
 
 async def _tell(
@@ -186,9 +188,9 @@ async def _tell(
     op: Op,
     prefix: Prefix,
     version: int,
+    *,
     said: str,
     what: What,
-    *,
     subject: str | None = None,
 ) -> None:
     about = str(prefix)
@@ -201,7 +203,7 @@ async def tell_of_recovery(
     """Tell the log that a recovery was announced, or given up."""
     said = recovery_digest(digest(recovery.delegation), withdrawn=withdrawn)
     sequence, what = recovery.sequence, What.REVOCATION
-    await _tell(tx, Op.LOGGED, prefix, sequence, said, what, subject=RECOVERY)
+    await _tell(tx, Op.LOGGED, prefix, sequence, said=said, what=what, subject=RECOVERY)
 
 
 async def log_size(tx: ReadTx) -> int:

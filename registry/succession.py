@@ -8,22 +8,10 @@ number and digest; the same content again changes nothing; after a tombstone com
 from __future__ import annotations
 
 import enum
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from registry.store.identifiers import Kin, Standing
-from schemas.canonical import JsonObject
-from schemas.claims import Members
-from schemas.disclosure import (
-    MAX_AUDIENCE,
-    MAX_DISCLOSURES,
-    Marked,
-    hide,
-    read_hidden,
-    read_marked,
-    reveal,
-)
 from schemas.envelope import Envelope
 from schemas.errors import (
     AlreadyRegistered,
@@ -35,7 +23,6 @@ from schemas.errors import (
     Retired,
     VersionStale,
 )
-from schemas.identifier import Identifier
 from schemas.keys import B64
 from schemas.record import (
     CLASS,
@@ -44,7 +31,6 @@ from schemas.record import (
     Record,
     check_parent_kind,
     parse_record,
-    read_draft,
 )
 from schemas.rule import Rule
 
@@ -57,63 +43,6 @@ class Step(enum.Enum):
     FIRST = "first"
     NEXT = "next"
     NOTHING = "nothing"  # it stands already
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A record as its holder wants it: signed by himself, or a draft for the hosted key."""
-
-    record: Record
-    envelope: Envelope | None = None
-    marked: tuple[Marked, ...] = ()  # what the record hides, and who may see it
-
-
-def read_offer(body: JsonObject, now: int, salt: Callable[[bytes], bytes]) -> Offer:
-    """Read `{"envelope": …}` or a draft, and what they hide; raise BadInput.
-
-    `salt` gives the same 16 bytes for the same content, so that the same draft again is the same
-    record again.
-    """
-    members = Members(body, BadRecord)
-    if "envelope" not in body:
-        return _read_draft(body, now, salt)
-    token = members.take("envelope")
-    marked = members.array(
-        "disclosures", MAX_DISCLOSURES, lambda item, where: read_marked(members, item, where)
-    )
-    members.done()
-    envelope, record = parse_record(token)
-    if marked:
-        reveal(record, [item.disclosure for item in marked])  # each fits, and none twice
-    return Offer(record, envelope, marked)
-
-
-def _read_draft(body: JsonObject, now: int, salt: Callable[[bytes], bytes]) -> Offer:
-    record = read_draft({name: body[name] for name in body if name != "hidden"}, now)
-    members = Members(body, BadRecord)
-    subject = record.identifier.text.encode()
-    groups = members.array(
-        "hidden",
-        MAX_AUDIENCE,
-        lambda item, where: read_hidden(members, item, where, lambda raw: salt(subject + raw)),
-    )
-    marked = tuple(item for group in groups for item in group)
-    if not marked:
-        return Offer(record)
-    hidden = hide(record, [item.disclosure for item in marked])
-    reveal(hidden, [item.disclosure for item in marked])
-    return Offer(hidden, None, marked)
-
-
-def blame_identifier(raw: bytes) -> None:
-    """Raise BadIdentifier where that is why JSON is refused: it says more than the whole can."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return
-    text = body.get("identifier") if isinstance(body, dict) else None
-    if isinstance(text, str):
-        Identifier.parse(text)
 
 
 def standing(record: Record, envelope: Envelope) -> Standing:
@@ -233,20 +162,20 @@ def reshapes(current: Standing, successor: Standing) -> bool:
     return successor.status == RETIRED or successor.parent not in (None, current.parent)
 
 
-def check_parent(record: Record, kin: Mapping[str, Kin]) -> int:
-    """Refuse an unfit parent; return how many ancestors the record has.
+def check_parent(child: Standing, kin: Mapping[str, Kin]) -> int:
+    """Refuse an unfit parent; return how many ancestors the child has.
 
     `kin` holds the parent and its ancestors, by identifier, as far as they are registered.
     """
-    assert record.parent is not None
-    text = record.parent.text
+    text = child.parent
+    assert text is not None
     parent = kin.get(text)
     if parent is None:
         raise ParentUnfit(f"the parent {text} is not registered", value=text, fix="register it")
     if parent.status == RETIRED:
         raise ParentUnfit(f"the parent {text} was retired", value=text, fix="name another parent")
-    check_parent_kind(record, parent.kind)
-    own, count, above = record.identifier.text, 1, parent
+    check_parent_kind(child.kind, text, parent.kind)
+    own, count, above = child.identifier, 1, parent
     while above.parent is not None and count <= MAX_ANCESTORS:
         if above.parent == own:
             raise ParentUnfit(f"{own} would be its own ancestor through {text}", value=text)

@@ -34,6 +34,7 @@ Message = dict[str, object]
 
 BUCKETS = 2**20
 LARGEST_SHARE = 8  # one answer may take an eighth of the store
+ABSENT_SHARE = 16  # what there is not has a place of its own, of a sixteenth of the store's size
 SECOND_CHANCES = 32  # per eviction: the hand never sweeps a whole store of hot answers at once
 UNSEEN = -1
 
@@ -236,7 +237,8 @@ class Answers:
 
     The variant is a number below 256 made of the Accept header alone; the target is the raw request
     target with its query. Nothing else of a request may show in an answer, Host neither: whoever
-    asks next gets the same bytes. `capacity` counts bytes of answers with their overhead.
+    asks next gets the same bytes. `capacity` counts bytes of answers with their overhead; answers
+    that there is nothing have a sixteenth of it beside, so that no flood of them drives out others.
     """
 
     def __init__(
@@ -259,7 +261,9 @@ class Answers:
         # what is kept: a table for each variant, and the ring that eviction walks
         self._tables: dict[int, dict[bytes, Answer]] = {}
         self._ring = _Ring()
+        self._absent = _Ring()  # of the answers that there is nothing (404)
         self.held = 0  # bytes
+        self.absent_held = 0
         # the date, made once per second
         self.date = b""
         self.dated: list[tuple[bytes, bytes]] = []
@@ -278,7 +282,7 @@ class Answers:
         self.refused = 0  # too large, of another epoch, or outdated before it came
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return sum(map(len, self._tables.values()))
 
     def table(self, variant: int) -> dict[bytes, Answer]:
         """Return the answers of one variant by target: for reading, and for the edge only."""
@@ -379,29 +383,41 @@ class Answers:
             return False
         table = self.table(variant)
         old = table.get(target)
-        if old is None:
-            self._ring.add(target, variant)
-        else:
-            self.held -= _size(target, old)
+        if old is not None:
+            self._hold(old, -_size(target, old))
+        if old is None or _is_absent(old) != _is_absent(answer):
+            # The other ring keeps its place, which is found empty when its hand comes there.
+            (self._absent if _is_absent(answer) else self._ring).add(target, variant)
         table[target] = answer
-        self.held += size
+        self._hold(answer, size)
         while self.held > self.capacity:
-            self._evict()
+            self._evict(self._ring, absent=False)
+        while self.absent_held * ABSENT_SHARE > self.capacity:
+            self._evict(self._absent, absent=True)
         return True
 
-    def _evict(self) -> None:
-        """Drop the first answer that was not served since the hand last passed it."""
+    def _hold(self, answer: Answer, size: int) -> None:
+        if _is_absent(answer):
+            self.absent_held += size
+        else:
+            self.held += size
+
+    def _evict(self, ring: _Ring, *, absent: bool) -> None:
+        """Drop the first answer of a ring that was not served since the hand last passed it."""
         for chance in range(SECOND_CHANCES + 1):
-            target, variant = self._ring.current()
-            answer = self._tables[variant][target]
+            target, variant = ring.current()
+            answer = self._tables[variant].get(target)
+            if answer is None or _is_absent(answer) != absent:
+                ring.drop()  # it moved to the other ring
+                return
             if answer.seen == UNSEEN or chance == SECOND_CHANCES:
                 del self._tables[variant][target]
-                self._ring.drop()
-                self.held -= _size(target, answer)
+                ring.drop()
+                self._hold(answer, -_size(target, answer))
                 self.evictions += 1
                 return
             answer.seen = UNSEEN  # the next hit looks at its buckets, and so marks it as used
-            self._ring.advance()
+            ring.advance()
 
     # Following the changes
 
@@ -429,8 +445,8 @@ class Answers:
         """
         for table in self._tables.values():
             table.clear()  # in place: the edge keeps their `get`
-        self._ring = _Ring()
-        self.held = 0
+        self._ring, self._absent = _Ring(), _Ring()
+        self.held = self.absent_held = 0
         self.epoch = epoch
         self.floor = self.position = floor
         self.generation += 1
@@ -444,6 +460,10 @@ OVERHEAD = 280
 
 def _size(target: bytes, answer: Answer) -> int:
     return len(target) + len(answer.tail) + OVERHEAD
+
+
+def _is_absent(answer: Answer) -> bool:
+    return answer.head.status == HTTPStatus.NOT_FOUND
 
 
 class _Ring:

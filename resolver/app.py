@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from schemas.change import Change
 from schemas.errors import MethodNotAllowed, NotFound, TierlinkError
 
 from . import operations
@@ -112,7 +113,10 @@ class Resolver:
 
     def never_followed(self) -> str:
         """Say what keeps this resolver from being ready."""
-        return "" if self.freshness.ready else "freshness: the changes were never followed yet"
+        if self.freshness.ready:
+            return ""
+        why = f": {self.freshness.failure}" if self.freshness.failure else ""
+        return f"freshness: the changes were never followed yet{why}"
 
     def not_followed(self) -> str:
         """Say what makes it read through, or serve stale answers marked as such."""
@@ -142,6 +146,13 @@ def create_app(
         prover=resolver.prover,
         shared=resolver.shared,
     )
+
+    def heard(changes: Sequence[Change]) -> None:
+        for change in changes:
+            resolver.lookup.guard.know(change.about)
+        native.prefetch.heard(changes)
+
+    resolver.freshness.heard = heard
     everything = (
         *routes,
         Route("/v1/resolve", Batch(resolver.lookup, resolver.answers, resolver.renderer)),

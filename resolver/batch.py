@@ -6,7 +6,9 @@ that single requests get, and what had to be read is kept for them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from schemas.canonical import Json, decode_object
 from schemas.errors import (
@@ -30,6 +32,9 @@ MAX_BODY = 4 * 1024 * 1024
 SLICE = 100  # lines that are read together and sent together
 
 _WANTED = Wanted(Form.JSON)
+_FINISHED = b'{"identifier":"%s","status":200,"answer":%s}\n'
+# Characters that neither a path nor JSON escapes; a text that is no identifier has no such answer.
+_plain = re.compile(r"[0-9a-z.-]+/[0-9A-Za-z_.~-]+").fullmatch
 _HEADERS = [
     (b"content-type", NDJSON),
     (b"cache-control", b"no-store"),
@@ -71,30 +76,37 @@ class Batch:
         await finish(send)
 
     async def _lines(self, asked: Sequence[Json]) -> bytes:
-        read = [_identifier(item) for item in asked]
-        kept = [self._kept(item) for item in read]
+        """Join what is finished, and read the rest together."""
+        get = self._answers.get
+        lines: list[bytes] = []
+        rest: list[_Rest] = []
+        for item in asked:
+            if type(item) is str and _plain(item):  # nearly every one: its path is its text
+                raw = item.encode()
+                answer = get(b"/" + raw, Form.JSON)
+                if answer is not None and answer.status == 200:  # noqa: PLR2004  (OK)
+                    lines.append(_FINISHED % (raw, answer.body))
+                    continue
+                read = _identifier(item)
+            else:
+                read = _identifier(item)
+                answer = get(_target(read), Form.JSON) if isinstance(read, Identifier) else None
+            rest.append(_Rest(len(lines), item, read, answer))
+            lines.append(b"")
+        if rest:
+            await self._fill(lines, rest)
+        return b"".join(lines)
+
+    async def _fill(self, lines: list[bytes], rest: Sequence[_Rest]) -> None:
         missing = [
-            item
-            for item, answer in zip(read, kept, strict=True)
-            if answer is None and isinstance(item, Identifier)
+            item.read for item in rest if item.answer is None and isinstance(item.read, Identifier)
         ]
         outcomes = iter(await self._lookup.resolve_many(missing))
-        return b"".join(
-            self._line(*triple, outcomes) for triple in zip(asked, read, kept, strict=True)
-        )
+        for item in rest:
+            lines[item.place] = self._line(item, outcomes)
 
-    def _kept(self, item: Identifier | BadInput) -> Answer | None:
-        if not isinstance(item, Identifier):
-            return None
-        return self._answers.get(b"/" + item.path.encode(), Form.JSON)
-
-    def _line(
-        self,
-        asked: Json,
-        item: Identifier | BadInput,
-        answer: Answer | None,
-        outcomes: Iterator[Outcome],
-    ) -> bytes:
+    def _line(self, rest: _Rest, outcomes: Iterator[Outcome]) -> bytes:
+        asked, item, answer = rest.asked, rest.read, rest.answer
         if not isinstance(item, Identifier):
             return _refused(asked, item)
         if answer is None:
@@ -103,12 +115,24 @@ class Batch:
                 return _refused(asked, outcome)
             rendered = self._renderer.answer(outcome, _WANTED, tags.of_reading(outcome))
             answer = rendered.answer
-            target = b"/" + item.path.encode()
-            self._answers.put(target, Form.JSON, answer, outcome.watermark.epoch)
+            self._answers.put(_target(item), Form.JSON, answer, outcome.watermark.epoch)
         if answer.status == 200:  # noqa: PLR2004  (OK)
             return b'{"identifier":%s,"status":200,"answer":%s}\n' % (encode(asked), answer.body)
         # A refusal is a problem document, whose members become the line's.
         return b'{"identifier":%s,%s\n' % (encode(asked), answer.body[1:])
+
+
+class _Rest(NamedTuple):
+    """What was asked and is not simply there."""
+
+    place: int
+    asked: Json
+    read: Identifier | BadInput
+    answer: Answer | None
+
+
+def _target(item: Identifier) -> bytes:
+    return b"/" + item.path.encode()
 
 
 def read_request(body: bytes) -> list[Json]:

@@ -2,7 +2,9 @@
 
     F1  take the time, before the source is asked
     F2  ask for the changes since our watermark; the reply carries the new one
-    F3  another epoch, or none before: drop everything, trust nothing read below it
+    F3  another epoch, or none before: drop everything, and ask for the last changes of that history
+        once; what was read below the first of them is never trusted, and where they are more than
+        fit a batch, nothing that was read before now
     F4  touch the buckets of every change
     F5  only then move the watermark, and renew the lease from the time of F1; a batch that was cut
         short moves the watermark alone, and the next poll comes at once
@@ -15,13 +17,14 @@ An answer is then at most lease + age of the oldest open write + replica lag old
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
-from schemas.change import Batch, Watermark
+from schemas.change import Batch, Change, Watermark
 
 from . import tags
 from .answers import Answers, boottime
+from .canary import Canaries
 from .metrics import Metrics
 from .polling import Poller
 from .sources import Source
@@ -30,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class Freshness(Poller):
-    """Owns the watermark and the lease of one Answers; one task, of the same event loop."""
+    """Owns the watermark and the lease of one Answers; one task, of the same event loop.
+
+    `heard` is called with the changes of each whole batch, once they are applied.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,8 @@ class Freshness(Poller):
         self._answers = answers
         self._asked_at = -inf  # of the last poll that succeeded
         self._lost = False
+        self._canaries = Canaries(clock, metrics)
+        self.heard: Callable[[Sequence[Change]], None] = lambda _: None
         self._count(metrics)
 
     def _count(self, metrics: Metrics) -> None:
@@ -91,16 +99,20 @@ class Freshness(Poller):
             self._lapses.add()
             _log.warning("the lease ran out, reading through: %s", why)
 
-    def apply(self, batch: Batch, asked_at: float, *, anew: bool = False) -> None:
+    def apply(
+        self, batch: Batch, asked_at: float, *, floor: int | None = None, anew: bool = False
+    ) -> None:
         """Apply what a poll sent at `asked_at` returned; steps F3 to F5.
 
-        `anew`: changes before it may have been missed, so nothing read below it is trusted.
+        `anew`: changes before it may have been missed, so nothing read below it is trusted, or
+        nothing below `floor`, from where on the batch has them all.
         """
         found, known = batch.watermark, self.watermark
         # F3
         if anew or known is None or known.epoch != found.epoch:
-            self._answers.restart(found.epoch, found.position)
+            self._answers.restart(found.epoch, found.position if floor is None else floor)
             self.watermark = known = found
+            self._canaries.begin(batch.canary)
             self._restarts.add()
         # F4
         for change in batch.changes:
@@ -111,10 +123,12 @@ class Freshness(Poller):
         self.watermark = Watermark(found.epoch, max(known.position, found.position))
         lease = self._answers.fresh_until if batch.more else asked_at + self._lease
         self._answers.advance(self.watermark.position, lease, changed=bool(batch.changes))
+        self._canaries.take(batch.canary, asked_at, self.watermark.position)
         if batch.more:
             self.hint()
             return
         self._asked_at = asked_at
+        self.heard(batch.changes)
         if self._lost:
             self._lost = False
             _log.info("the changes are followed again")

@@ -8,7 +8,9 @@
         was revoked since, ask which came first
     L5  serve rule, for each who waited: nothing it depends on changed while it was read, and
         either the lease or the age of the reading keeps it within the bound; else read again
-    L6  a deadline for who waits and one for the source; too many waiting are turned away
+    L6  a deadline for who waits and one for the source; while those in front wait for too long, or
+        too many wait, whoever comes is turned away at once, with what is left of the prefix's
+        budget (`guard`) for identifiers that nobody knows
 
 Missing identifiers are readings like any other. Owned by one event loop.
 """
@@ -19,12 +21,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from schemas.errors import TierlinkError, Unavailable, VerifyError
+from schemas.errors import TierlinkError, TooManyUnknown, Unavailable, VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.source import Fetched, Found, State
 
 from . import audience, tags
 from .answers import Answers, boottime
+from .guard import Guard
 from .metrics import Counter, Histogram, Metrics
 from .places import Places
 from .reading import Reading
@@ -34,6 +37,7 @@ from .trust import Offered, Verifier
 BATCH = 1_000  # identifiers in one fetch
 ALOFT = 4  # fetches under way at a time
 WAITING = 20_000  # identifiers that may wait for a fetch
+QUEUED = 0.25  # seconds that the first in the queue waits before who comes is turned away
 ATTEMPTS = 3  # readings for one request, where what it depends on keeps changing
 SLICE = 0.004  # seconds of verification before other requests get their turn
 PROOFS = 16  # asked for at a time, where a key was revoked since
@@ -59,8 +63,10 @@ class Lookup:
         timeout: float = 2.0,
         clock: Callable[[], float] = boottime,
         metrics: Metrics | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """`lease` is the age up to which a reading needs no other lease."""
+        self.guard = guard or Guard(clock)
         self._source = source
         self._verifier = verifier
         self._answers = answers
@@ -68,6 +74,7 @@ class Lookup:
         self._timeout = timeout
         self._clock = clock
         self._waiting: dict[Identifier, asyncio.Future[Outcome]] = {}
+        self._since: dict[Identifier, float] = {}  # of those who wait, in order
         self._flights: dict[Identifier, asyncio.Future[Outcome]] = {}
         self._aloft: set[asyncio.Task[None]] = set()
         self._departing = False
@@ -83,6 +90,10 @@ class Lookup:
             "tierlink_fetch_failures_total", "Fetches that failed or took too long."
         )
         self._shed = metrics.counter("tierlink_shed_total", "Requests turned away unread.")
+        self._unknown = metrics.counter(
+            "tierlink_unknown_refused_total",
+            "Requests turned away unread: too many identifiers of the prefix do not exist.",
+        )
         self._again = metrics.counter(
             "tierlink_reread_total", "Readings discarded because something changed meanwhile."
         )
@@ -172,10 +183,18 @@ class Lookup:
         flight = self._flights.get(identifier)
         if flight is not None:
             return flight
-        if len(self._waiting) >= WAITING:
+        # L6
+        now = self._clock()
+        if len(self._waiting) >= WAITING or now - next(iter(self._since.values()), now) >= QUEUED:
             self._shed.add()
             raise Unavailable("too many identifiers are waiting to be read")
+        try:
+            self.guard.check(identifier)
+        except TooManyUnknown:
+            self._unknown.add()
+            raise
         loop = asyncio.get_running_loop()
+        self._since[identifier] = now
         flight = self._flights[identifier] = self._waiting[identifier] = loop.create_future()
         if not self._departing:
             self._departing = True
@@ -187,7 +206,7 @@ class Lookup:
         while self._waiting and len(self._aloft) < ALOFT:
             batch = dict(list(self._waiting.items())[:BATCH])
             for identifier in batch:
-                del self._waiting[identifier]
+                del self._waiting[identifier], self._since[identifier]
             task = asyncio.get_running_loop().create_task(self._fly(batch))
             self._aloft.add(task)
             task.add_done_callback(self._landed)
@@ -335,6 +354,7 @@ class Lookup:
             return Unavailable("the source passed over an identifier")
         if offered.places is None:
             self._results[found.state].add()
+            self.guard.learn(identifier, found.state)
         try:
             return read(found, offered, fetched, read_at)
         except VerifyError as err:

@@ -31,6 +31,7 @@ from .asgi import Receive, Scope, Send, finish, start
 from .labels import EN, ZH
 from .lookup import Lookup
 from .metrics import Metrics
+from .prefetch import Prefetch
 from .prover import Prover
 from .reading import ANSWERED, Reading
 from .render import Form, Rendered, Renderer, Wanted
@@ -239,12 +240,13 @@ class Native:
         self._shared = shared
         self._answers = answers
         self._renderer = renderer
+        self._last: tuple[Reading, Wanted, Rendered, tuple[bytes, ...]] | None = None
         self._age = age
-        self._read = metrics.counter(
-            "tierlink_resolve_requests_total",
-            "Answers sent, by where they came from (db: read from the source).",
-            source="db",
-        )
+        requests = "tierlink_resolve_requests_total"
+        explained = "Answers sent, by where they came from (db: read from the source)."
+        self._read = metrics.counter(requests, explained, source="db")
+        self._found_shared = metrics.counter(requests, explained, source="l2")
+        self.prefetch = Prefetch(answers, list(Form), self._refill, metrics)
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; raise what the error edge translates."""
@@ -300,43 +302,63 @@ class Native:
         if keeps and self._shared is not None:
             kept = await self._shared.get(target, wanted.form)
             if kept is not None:
+                self._found_shared.add()
                 return kept, []
         # N6
         try:
-            rendered, names, epoch = await self._render(identifier, wanted)
+            reading = await self._lookup.resolve(identifier)
+            rendered, names = await self._render(reading, wanted)
         except Unavailable:
             stale = self._answers.stale(target, wanted.form)
             if stale is None:
                 raise
             return stale, self._marks()
         if rendered.keep and keeps:
-            self._keep(target, wanted.form, rendered.answer, names, epoch)
+            self._keep(target, wanted.form, rendered.answer, names, reading)
         return rendered.answer, []
 
     def _keep(
-        self, target: bytes, form: Form, answer: Answer, names: tuple[bytes, ...], epoch: str
+        self, target: bytes, form: Form, answer: Answer, names: tuple[bytes, ...], reading: Reading
     ) -> None:
-        kept = self._answers.put(target, form, answer, epoch)
-        if kept and self._shared is not None:
+        epoch = reading.watermark.epoch
+        if not self._answers.put(target, form, answer, epoch):
+            return
+        if self._shared is not None:
             self._shared.put(target, form, answer, names, epoch)
+        if b"?" not in target:
+            self.prefetch.kept(reading.identifier, form, answer)
+
+    async def _refill(self, identifier: Identifier, form: int) -> None:
+        """Read an identifier and keep the answer to its path alone, in one form."""
+        wanted = Wanted(Form(form))
+        reading = await self._lookup.resolve(identifier)
+        rendered, names = await self._render(reading, wanted)
+        if rendered.keep:
+            target = b"/" + identifier.path.encode()
+            self._keep(target, wanted.form, rendered.answer, names, reading)
 
     async def _private(
         self, authorization: bytes, identifier: Identifier, wanted: Wanted
     ) -> tuple[Answer, Headers]:
         # N8
         caller = await self._lookup.caller(authorization.decode("latin-1"))
-        rendered, _, _ = await self._render(identifier, replace(wanted, caller=caller))
+        reading = await self._lookup.resolve(identifier)
+        rendered, _ = await self._render(reading, replace(wanted, caller=caller))
         return rendered.answer, list(_PRIVATE)
 
-    async def _render(
-        self, identifier: Identifier, wanted: Wanted
-    ) -> tuple[Rendered, tuple[bytes, ...], str]:
-        reading = await self._lookup.resolve(identifier)
+    async def _render(self, reading: Reading, wanted: Wanted) -> tuple[Rendered, tuple[bytes, ...]]:
         self._read.add()
+        # Those who waited for one reading come here one after another: what they want is the same.
+        last = self._last
+        if last is not None and last[0] is reading and last[1] == wanted and not wanted.full:
+            rendered, names = last[2:]
+            if self._answers.clock() < rendered.answer.expires:
+                return rendered, names
         log = await self._logged(reading, wanted)
         names = tags.of_reading(reading)
         rendered = self._renderer.answer(reading, wanted, names, log)
-        return rendered, names, reading.watermark.epoch
+        self._last = (reading, wanted, rendered, names)
+        return rendered, names
 
     async def _logged(self, reading: Reading, wanted: Wanted) -> LogProof | None:
         """Return what the log says of a reading, where that is asked for and has a place."""

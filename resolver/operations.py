@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from schemas.errors import MethodNotAllowed
 
@@ -42,10 +42,19 @@ def _said(checks: Sequence[Check]) -> list[str]:
 
 
 def _page(make: Callable[[], tuple[int, bytes, bytes]]) -> App:
+    async def made() -> tuple[int, bytes, bytes]:
+        return make()
+
+    return page(made)
+
+
+def page(make: Callable[[], Awaitable[tuple[int, bytes, bytes]]]) -> App:
+    """Return what answers with a status, a media type and a body, made anew for each request."""
+
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
             raise MethodNotAllowed("this is only read", value="GET, HEAD", fix="use GET")
-        status, media_type, body = make()
+        status, media_type, body = await make()
         length = (b"content-length", b"%d" % len(body))
         await start(send, status, [(b"content-type", media_type), length, *_HEADERS])
         await finish(send, b"" if scope["method"] == "HEAD" else body)
@@ -71,7 +80,11 @@ def export(metrics: Metrics, answers: Answers, verifier: Verifier, version: str)
         "tierlink_cache_evictions_total", "Answers dropped for room.", lambda: answers.evictions
     )
     metrics.gauge("tierlink_cache_entries", "Answers kept.", lambda: len(answers))
-    metrics.gauge("tierlink_cache_bytes", "Memory of the answers kept.", lambda: answers.held)
+    metrics.gauge(
+        "tierlink_cache_bytes",
+        "Memory of the answers kept.",
+        lambda: answers.held + answers.absent_held,
+    )
     metrics.count(
         "tierlink_signature_verified_total", "Signatures checked.", lambda: verifier.verified
     )

@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from schemas.change import Batch, Watermark
+from schemas.errors import TierlinkError
 
 from .metrics import Metrics
 from .sources import Source
 
 MIN_PAUSE = 0.01  # between two polls, however many hints come
+REPLAYED = 50_000  # transactions before the first poll whose changes are asked for
 
 
 class Poller(ABC):
@@ -36,18 +38,24 @@ class Poller(ABC):
         self._lease = lease
         self._period = period
         self._hinted = asyncio.Event()
+        self._begun = ""  # the history whose last changes were asked for
         self.watermark: Watermark | None = None
+        self.failure = ""  # why the last poll that failed did
         self._polls = metrics.counter("tierlink_polls_total", "Polls of the changes.")
         self._failures = metrics.counter("tierlink_poll_failures_total", "Polls that failed.")
 
     @abstractmethod
-    def apply(self, batch: Batch, asked_at: float) -> None:
-        """Take what a poll sent at `asked_at` returned, and move the watermark."""
+    def apply(self, batch: Batch, asked_at: float, *, floor: int | None = None) -> None:
+        """Take what a poll sent at `asked_at` returned, and move the watermark.
+
+        `floor`, where a history begins: the batch has every change from this position on.
+        """
 
     def missed(self, err: Exception) -> None:
         """F6: take note that a poll failed; it moves nothing."""
         self._failures.add()
-        del err
+        hint = f" ({err.fix})" if isinstance(err, TierlinkError) and err.fix else ""
+        self.failure = f"{str(err) or type(err).__name__}{hint}"
 
     def hint(self) -> None:
         """Poll soon: something is said to have changed."""
@@ -80,8 +88,26 @@ class Poller(ABC):
         try:
             async with asyncio.timeout(self._lease / 2):
                 batch = await self._source.changes(self.watermark)
+                batch, floor = await self._replayed(batch)
         except Exception as err:  # noqa: BLE001  (whatever a driver raises, the loop goes on)
             self.missed(err)
             return False
-        self.apply(batch, asked_at)
+        self.apply(batch, asked_at, floor=floor)
         return not batch.more
+
+    async def _replayed(self, batch: Batch) -> tuple[Batch, int | None]:
+        """Where a history begins, ask for its last changes too; tell from where on all are there.
+
+        With them, what others read before we came can be told from what changed since: a second
+        cache is of use from the start. Tried once for each history, so that changes which take
+        too long to list cost one poll, and not the following.
+        """
+        now, known = batch.watermark, self.watermark
+        if now.epoch == self._begun or (known is not None and known.epoch == now.epoch):
+            return batch, None
+        self._begun = now.epoch
+        since = Watermark(now.epoch, max(0, now.position - REPLAYED))
+        replay = await self._source.changes(since)
+        if replay.more or replay.watermark.epoch != now.epoch:
+            return batch, None
+        return replay, since.position

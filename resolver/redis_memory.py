@@ -4,6 +4,11 @@
     sentinel://h1:26379,h2:26379/name[?db=0]            whoever Sentinel says is the master of name
     cluster://h1:6379,h2:6379  clusters://…             the shards that any of these tells of
 
+`user:password@` before the hosts is for the servers (percent-encoded where need be); sentinels that
+ask for one too get `?sentinel_username=…&sentinel_password=…`. `rediss`, `sentinels` and `clusters`
+speak TLS, to sentinels as well, and check the certificate against the system's authorities or
+`?ssl_ca_certs=/path/ca.pem`.
+
 Time-outs are short, and nothing is tried twice: there is a source behind this cache.
 """
 
@@ -11,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -24,7 +29,7 @@ from schemas.errors import BadInput
 CONNECT_SECONDS = 0.2
 SOCKET_SECONDS = 0.25
 CONNECTIONS = 16
-_SCHEMES = "redis://, rediss://, unix://, sentinel://, cluster:// or clusters://"
+_SCHEMES = "redis://, rediss://, unix://, sentinel://, sentinels://, cluster:// or clusters://"
 
 
 def open_memory(url: str) -> Server | Cluster:
@@ -33,16 +38,15 @@ def open_memory(url: str) -> Server | Cluster:
     try:
         if parts.scheme in {"redis", "rediss", "unix"}:
             return Server(Redis.from_url(url, max_connections=CONNECTIONS, **_options()))
-        if parts.scheme == "sentinel":
+        if parts.scheme in {"sentinel", "sentinels"}:
             return _sentinel(parts)
         if parts.scheme in {"cluster", "clusters"}:
             nodes = [ClusterNode(host, port) for host, port in _hosts(parts, 6379)]
             return Cluster(
                 RedisCluster(
                     startup_nodes=nodes,
-                    ssl=parts.scheme == "clusters",
-                    username=parts.username,
-                    password=parts.password,
+                    **_credentials(parts),
+                    **_tls(parts),
                     socket_timeout=SOCKET_SECONDS,
                     socket_connect_timeout=CONNECT_SECONDS,
                 )
@@ -71,12 +75,38 @@ def _sentinel(parts: SplitResult) -> Server:
         raise BadInput(
             "TIERLINK_REDIS_URL names no master", fix="sentinel://host:26379/name-of-the-master"
         )
-    database = int(parse_qs(parts.query).get("db", ["0"])[0])
+    database = int(_query(parts, "db") or 0)
+    own = {
+        "username": _query(parts, "sentinel_username"),
+        "password": _query(parts, "sentinel_password"),
+    }
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        _hosts(parts, 26379), sentinel_kwargs=_options(), password=parts.password, db=database
+        _hosts(parts, 26379),
+        sentinel_kwargs={**_options(), **own, **_tls(parts)},
+        db=database,
+        **_credentials(parts),
+        **_tls(parts),
     )
     client = sentinel.master_for(name, max_connections=CONNECTIONS, **_options())
     return Server(client, *sentinel.sentinels)
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
+    """Return who we are to the servers; a password may hold any character, percent-encoded."""
+    return {
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+    }
+
+
+def _tls(parts: SplitResult) -> dict[str, Any]:
+    if parts.scheme not in {"sentinels", "clusters"}:
+        return {}
+    return {"ssl": True, "ssl_ca_certs": _query(parts, "ssl_ca_certs")}
+
+
+def _query(parts: SplitResult, name: str) -> str | None:
+    return parse_qs(parts.query).get(name, [None])[0]
 
 
 def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:

@@ -166,6 +166,13 @@ def _check_root(node: bytes, index: int, count: int, path: bytes, root: bytes) -
     verify_inclusion(node, index, count, hashes, root)
 
 
+def statement_part(token: str) -> str | None:
+    """Return the statement within a batched record that was parsed, None within an envelope."""
+    # An envelope begins with a header and a dot, also where more signatures follow.
+    head, *rest = token.split("~", _PARTS - 1)
+    return rest[-1] if rest and "." not in head else None
+
+
 def statement_of(found: Envelope) -> Statement | None:
     """Return the statement that signs a parsed record, None where it is an envelope."""
     return None if found.statement is None else _parse_statement(found.statement.token)

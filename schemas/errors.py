@@ -337,6 +337,14 @@ class Unavailable(TierlinkError):
         self.retry_after = retry_after
 
 
+class TooManyUnknown(Unavailable):
+    """A flood of identifiers that do not exist: no more of them are looked for, for a while."""
+
+    code = "too_many_unknown"
+    status = 429
+    title = "Too many unknown identifiers"
+
+
 class ProofPending(Unavailable):
     """It was accepted, and no published checkpoint of the log covers it yet."""
 

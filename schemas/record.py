@@ -250,11 +250,10 @@ def _parent(members: Members, identifier: Identifier) -> Identifier | None:
     return parent
 
 
-def check_parent_kind(child: Record, parent_kind: str) -> None:
-    """Refuse a parent that is not of a broader kind; raise BadRecord."""
-    if parent_kind not in _PARENT_KINDS[child.kind]:
-        allowed = ", ".join(sorted(_PARENT_KINDS[child.kind]))
+def check_parent_kind(kind: str, parent: str, parent_kind: str) -> None:
+    """Refuse a parent that is not of a broader kind than its child; raise BadRecord."""
+    if parent_kind not in _PARENT_KINDS[kind]:
+        allowed = ", ".join(sorted(_PARENT_KINDS[kind]))
         raise BadRecord(
-            f"the parent of a {child.kind} is of kind {allowed}, not {parent_kind}",
-            value=child.parent.text if child.parent else None,
+            f"the parent of a {kind} is of kind {allowed}, not {parent_kind}", value=parent
         )

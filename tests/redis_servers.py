@@ -3,18 +3,27 @@
 with redis_server(folder) as port: …                  one server, empty
 with sentinel(folder) as (port, name, members): …     a master, a replica and three sentinels
 with cluster(folder) as ports: …                      three masters with a replica each
+with secured_sentinel(folder, password, own) as (port, name, authority): …     behind TLS
 """
 
+import ipaddress
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.servers import accepts, free_port, running, wait_for
+
+SECONDS = 60  # for anything that a busy machine may be slow at
 
 
 def needs_redis():
@@ -30,7 +39,7 @@ def redis_server(folder: Path, *more: object, port: int = 0) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     arguments = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", folder,
                  "--save", "", "--appendonly", "no", *more]  # fmt: skip
-    with running(arguments, ready=lambda: accepts(port)):
+    with running(arguments, ready=lambda: accepts(port), seconds=SECONDS):
         yield port
 
 
@@ -54,10 +63,14 @@ def sentinel(folder: Path) -> Iterator[tuple[list[int], str, list[int]]]:
                 f"sentinel failover-timeout {name} 3000\n"
             )
             stack.enter_context(
-                running(["redis-server", path, "--sentinel"], ready=lambda port=port: accepts(port))
+                running(
+                    ["redis-server", path, "--sentinel"],
+                    ready=lambda port=port: accepts(port),
+                    seconds=SECONDS,
+                )
             )
             sentinels.append(port)
-        wait_for(lambda: _knows(sentinels[0], name), 20, "the sentinels")
+        wait_for(lambda: _knows(sentinels[0], name), SECONDS, "the sentinels")
         yield sentinels, name, [master, replica]
 
 
@@ -106,9 +119,9 @@ def cluster(folder: Path) -> Iterator[list[int]]:
             ],
             check=True,
             stdout=subprocess.DEVNULL,
-            timeout=60,
+            timeout=SECONDS,
         )
-        wait_for(lambda: all(_whole(port) for port in ports), 30, "the cluster")
+        wait_for(lambda: all(_whole(port) for port in ports), SECONDS, "the cluster")
         yield ports
 
 
@@ -131,3 +144,67 @@ def master_of(sentinels, name):
         return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)[1])
     finally:
         client.close()
+
+
+@contextmanager
+def secured_sentinel(folder: Path, password: str, own: str) -> Iterator[tuple[int, str, Path]]:
+    """Run a master behind TLS and `password`, and a sentinel behind TLS and its `own` one.
+
+    Yield the sentinel's port, the name of the master, and the file of the authority.
+    """
+    needs_redis()
+    certificate, key = self_signed(folder)
+    tls = {"tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": certificate,
+           "tls-auth-clients": "no", "tls-replication": "yes"}  # fmt: skip
+    name, master, watching = "tierlink", free_port(), free_port()
+    options = {"bind": "127.0.0.1", "port": 0, "dir": folder, **tls}
+    settings = {
+        "master": options | {"tls-port": master, "requirepass": password, "save": '""'},
+        "sentinel": options
+        | {
+            "tls-port": watching,
+            "requirepass": own,
+            "sentinel monitor": f"{name} 127.0.0.1 {master} 1",
+            "sentinel auth-pass": f"{name} {password}",
+        },
+    }
+    with ExitStack() as stack:
+        for what, port in (("master", master), ("sentinel", watching)):
+            path = folder / f"{what}.conf"
+            path.write_text("".join(f"{k} {v}\n" for k, v in settings[what].items()))
+            mode = ["--sentinel"] if what == "sentinel" else []
+            arguments = ["redis-server", path, *mode]
+            stack.enter_context(
+                running(arguments, ready=lambda port=port: accepts(port), seconds=SECONDS)
+            )
+        yield watching, name, certificate
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that is its own authority; return its file and its key's."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tierlink test")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(here, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-import uvloop
 from starlette.types import ASGIApp
 
 from registry import prefixes
-from registry.reader import Reader
 from registry.store.engine import Store
 from resolver.answers import boottime
 from resolver.app import Resolver, create_app
@@ -33,8 +31,14 @@ from schemas.chain import Trust, trust_document
 from schemas.policy import LogPolicy
 from tierlink import server
 from tierlink.anchor import follow_root
+from tierlink.database import sourced
 from tierlink.ending import Ending
 from tierlink.node import Node, say
+
+REPLAY_LAG = (
+    "tierlink_replay_lag_seconds",
+    "Seconds that the standby read from was behind its primary; 0 on a primary.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +51,24 @@ class Manner:
     signals: Sequence[signal.Signals] = server.STOPPING
 
 
-def alone(node: Node, url: str, sockets: list[socket.socket]) -> None:
+async def alone(node: Node, url: str, sockets: list[socket.socket]) -> None:
     """Run a resolver in this process until told to stop."""
     manner = Manner(following, greeting(node, sockets))
-    uvloop.run(serve(node, url, sockets, node.ending(), manner))
+    await serve(node, url, sockets, node.ending(), manner)
 
 
 async def serve(
     node: Node, url: str, sockets: list[socket.socket], ending: Ending, manner: Manner
 ) -> None:
     """Answer on these sockets, from this database, until the end."""
-    async with opened(url, node.registry.database_pool) as store:
+    async with sourced(node, url) as (store, source):
         reading = Resolver(
-            Reader(store),
+            source,
             Verifier(await trust(store)),
             node.resolver,
             memory=memory(node.resolver),
         )
+        reading.metrics.gauge(*REPLAY_LAG, lambda: source.replay_lag)
         app = create_app(
             reading,
             routes=(*manner.routes(reading), *routes(reading)),
@@ -88,16 +93,6 @@ async def together(*works: Callable[[], Awaitable[None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, pool: int) -> AsyncIterator[Store]:
-    """Open a database with so many connections at most, and close it."""
-    store = Store.open(url, pool=pool)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @contextlib.asynccontextmanager

@@ -33,6 +33,16 @@ class NodeSettings(BaseSettings):
     sample: Literal["battery", "none"] = Field(
         default="battery", description="the supply chain that `up` loads into an empty node"
     )
+    workers: int = Field(
+        default=1, ge=1, le=256, description="processes of `tierlink resolver` on this host"
+    )
+    drain_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=300,
+        description="seconds, once told to stop, in which /readyz says 503 and everything else is "
+        "answered as before; 0.5 where not given, 5 in the production profile",
+    )
     sm2: str = Field(
         default="0",
         description="1 admits SM2 keys and signatures, by the system's OpenSSL 3; "

@@ -2,10 +2,10 @@
 
     up         registry and resolver in one process, with an embedded PostgreSQL and the sample
     registry   the authority alone
-    resolver   the reader alone, on the same database (or a standby of it)
     migrate    brings the database to the newest schema
 
-The only module that knows both wings. Each function returns an exit code; what goes wrong with
+The reader alone, on the same database or a standby of it, is in `tierlink.resolving`, and does not
+wait for the modules of a registry. Each function returns an exit code; what goes wrong with
 the surroundings (a taken port, a folder out of reach, a database that is away) is a TierlinkError.
 """
 
@@ -18,15 +18,9 @@ import os
 import socket
 import time
 from collections.abc import (
-    AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
-    Iterable,
-    Iterator,
-    Sequence,
 )
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -34,34 +28,31 @@ from typing import cast
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry import accounts, bootstrap, prefixes
+from registry import accounts, bootstrap, canary, prefixes
 from registry.api.transaction import Deps
 from registry.app import create_app as create_registry
 from registry.bootstrap import Founded
-from registry.config import Settings
 from registry.keyring import Keyring
 from registry.reader import Reader
 from registry.store.engine import Store
-from resolver.answers import Answers, boottime
+from registry.verifiers import Verifiers
+from resolver.answers import Answers
 from resolver.app import Resolver, create_app as create_resolver
-from resolver.asgi import Route
-from resolver.config import ResolverSettings
 from resolver.edge import make_protocol
 from resolver.native import negotiate
-from resolver.proof import ROUTE as PROOF_ROUTE, ProofRoute
-from resolver.shared import Memory
-from resolver.trace import Tracer
 from resolver.trust import Verifier
-from schemas.chain import Trust, trust_document
+from schemas.chain import Trust
 from schemas.errors import TierlinkError
 from schemas.identifier import Prefix
 from schemas.policy import LogPolicy
-from schemas.sm2 import SWITCH
-from tierlink import embedded, migrations, server
+from tierlink import migrations, server
 from tierlink.anchor import follow_root, offline
-from tierlink.custody import admit_algorithms
+from tierlink.database import opened
+from tierlink.ending import Ending
 from tierlink.log import keeping
-from tierlink.settings import NodeSettings, keyring_key, load, private_write
+from tierlink.node import Node, say
+from tierlink.resolving import bundle, following, greeting, memory, routes, together
+from tierlink.settings import NodeSettings, private_write
 
 # What the registry answers; everything else is the resolver's.
 REGISTRY_PATHS = (
@@ -85,44 +76,6 @@ def clock() -> int:
     return int(time.time())
 
 
-def say(line: str) -> None:
-    """Tell the operator, at once."""
-    print(line, flush=True)  # noqa: T201  (the foreground command talks on standard output)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The settings of all parts, read once."""
-
-    node: NodeSettings
-    registry: Settings
-    resolver: ResolverSettings
-
-    @classmethod
-    def read(cls) -> Node:
-        """Read the environment, and admit the algorithms it names; raise BadInput."""
-        node = load(NodeSettings)
-        admit_algorithms({SWITCH: node.sm2})
-        return cls(node, Settings.load(), load(ResolverSettings))
-
-    def keyring(self) -> Keyring:
-        """Return the keyring under the given key, or under one kept in the data folder."""
-        return Keyring(self.registry.kek or keyring_key(self.node.data_dir))
-
-    @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """Give the URL of the database; where none is given, run the embedded one."""
-        if self.registry.url is not None:
-            self.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            yield self.registry.url
-            return
-        started = embedded.start(self.node.data_dir, log=say)
-        try:
-            yield started.url
-        finally:
-            embedded.stop(started)
-
-
 def migrate() -> int:
     """Bring the database to the newest schema."""
     node = Node.read()
@@ -140,11 +93,6 @@ def up() -> int:
 def registry() -> int:
     """Run the registry until told to stop."""
     return _run(_registry)
-
-
-def resolver() -> int:
-    """Run a resolver until told to stop."""
-    return _run(_resolver)
 
 
 def _run(
@@ -167,56 +115,50 @@ def _run(
 
 
 async def _registry(node: Node, url: str, sockets: list[socket.socket]) -> None:
-    async with _store(node, url) as store:
+    ending = node.ending()
+    async with opened(url, node.registry.database_pool) as store, Verifiers() as verifiers:
         keyring = node.keyring()
         await _founded(store, keyring, node)
         async with keeping(store, keyring, node.registry, node.node.data_dir, clock) as log:
-            app = create_registry(_deps(node, store, keyring, log.policy))
-            door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
-            beside = partial(_all, _greeting(node, sockets), log.sequencer.run)
-            await server.serve(app, door, sockets, beside)
-
-
-async def _resolver(node: Node, url: str, sockets: list[socket.socket]) -> None:
-    async with _store(node, url) as store:
-        reading = Resolver(
-            Reader(store),
-            Verifier(await _trust(store)),
-            node.resolver,
-            memory=_memory(node.resolver),
-        )
-        app = create_resolver(reading, routes=_routes(reading))
-        async with _following(reading):
-            door = make_protocol(reading.answers, negotiate)
-            beside = partial(
-                _all, _greeting(node, sockets), partial(follow_root, store, reading.verifier)
+            app = create_registry(
+                _deps(node, store, keyring, log.policy, ending=ending, verifiers=verifiers)
             )
-            await server.serve(cast("ASGIApp", app), door, sockets, beside)
+            door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
+            sing = partial(canary.sing, store)
+            beside = partial(together, greeting(node, sockets), log.sequencer.run, sing)
+            await server.serve(app, door, sockets, beside, ending=ending)
 
 
 async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
     from tierlink.sample.loading import load as load_sample  # noqa: PLC0415  (needs the client, roles do not)
 
+    ending = node.ending()
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_store(node, url))
+        store = await stack.enter_async_context(opened(url, node.registry.database_pool))
+        verifiers = await stack.enter_async_context(Verifiers())
         keyring = node.keyring()
         founded = await _founded(store, keyring, node)
         log = await stack.enter_async_context(
             keeping(store, keyring, node.registry, node.node.data_dir, clock)
         )
         loaded = asyncio.Event()
-        trust = Trust.parse(_bundle(founded.roots, ()))
+        trust = Trust.parse(bundle(founded.roots, ()))
         reading = Resolver(
-            Reader(store), Verifier(trust), node.resolver, memory=_memory(node.resolver)
+            Reader(store), Verifier(trust), node.resolver, memory=memory(node.resolver)
         )
         app = Both(
-            create_registry(_deps(node, store, keyring, log.policy)),
+            create_registry(
+                _deps(node, store, keyring, log.policy, ending=ending, verifiers=verifiers)
+            ),
             cast(
                 "ASGIApp",
                 create_resolver(
                     reading,
-                    routes=_routes(reading),
-                    checks=(lambda: "" if loaded.is_set() else "sample: still being loaded",),
+                    routes=routes(reading),
+                    checks=(
+                        lambda: "" if loaded.is_set() else "sample: still being loaded",
+                        ending.unready,
+                    ),
                     degraded=(log.amiss,),
                 ),
             ),
@@ -234,22 +176,12 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
             _greet(base, node.node)
             await _keep_trust(store, node.node.data_dir, log.policy)
 
-        async with _following(reading):
+        async with following(reading):
             door = make_protocol(reading.answers, negotiate)
             follow = partial(follow_root, store, reading.verifier)
-            beside = partial(_all, prepare, log.sequencer.run, follow)
-            await server.serve(app, door, sockets, beside)
-
-
-async def _all(*works: Callable[[], Awaitable[None]]) -> None:
-    """Do works beside each other until all are done, or one fails and ends the others."""
-    tasks = [asyncio.ensure_future(work()) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            sing = partial(canary.sing, store)
+            beside = partial(together, prepare, log.sequencer.run, follow, sing)
+            await server.serve(app, door, sockets, beside, ending=ending)
 
 
 class Both:
@@ -266,45 +198,24 @@ class Both:
         await (self._registry if ours else self._resolver)(scope, receive, send)
 
 
-@contextlib.asynccontextmanager
-async def _store(node: Node, url: str) -> AsyncIterator[Store]:
-    store = Store.open(url, pool=node.registry.database_pool)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def _routes(reading: Resolver) -> tuple[Route, ...]:
-    tracer = Tracer(reading.source, reading.verifier, boottime)
-    return (
-        Route("/v1/trace/", tracer.handle),
-        Route(PROOF_ROUTE, ProofRoute(reading.prover)),
+def _deps(
+    node: Node,
+    store: Store,
+    keyring: Keyring,
+    policy: LogPolicy,
+    *,
+    ending: Ending,
+    verifiers: Verifiers,
+) -> Deps:
+    return Deps(
+        store,
+        keyring,
+        clock,
+        recovery_seconds=node.registry.recovery_seconds,
+        policy=policy,
+        unready=ending.unready,
+        verifiers=verifiers,
     )
-
-
-def _memory(settings: ResolverSettings) -> tuple[Memory, bytes] | None:
-    """Return the second cache and the secret of its seals, None where there is none."""
-    if settings.redis_url is None or settings.cache_key is None:
-        return None
-    from resolver.redis_memory import open_memory  # noqa: PLC0415  (an extra)
-
-    secret = settings.cache_key.get_secret_value().encode()
-    return open_memory(settings.redis_url.get_secret_value()), secret
-
-
-@contextlib.asynccontextmanager
-async def _following(reading: Resolver) -> AsyncIterator[None]:
-    await reading.start()
-    try:
-        yield
-    finally:
-        await reading.stop()
-
-
-def _deps(node: Node, store: Store, keyring: Keyring, policy: LogPolicy) -> Deps:
-    seconds = node.registry.recovery_seconds
-    return Deps(store, keyring, clock, recovery_seconds=seconds, policy=policy)
 
 
 # What a founded database is, and the files that tell of it
@@ -321,23 +232,12 @@ async def _founded(store: Store, keyring: Keyring, node: Node) -> Founded:
     return founded
 
 
-async def _trust(store: Store) -> Trust:
-    async with store.read() as tx:
-        return Trust.parse(_bundle(await prefixes.roots(tx), ()))
-
-
-def _bundle(
-    roots: Sequence[str], delegations: Iterable[str], policy: LogPolicy | None = None
-) -> bytes:
-    return json.dumps(trust_document(roots, delegations, policy), indent=1).encode()
-
-
 async def _write_trust(store: Store, data_dir: Path, policy: LogPolicy) -> None:
     """Write trust.json where it says something else: what `tierlink verify` checks against."""
     async with store.read() as tx:
         roots = await prefixes.roots(tx)
         delegations = [token async for page in prefixes.delegated(tx) for token in page]
-    document = _bundle(roots, delegations, policy)
+    document = bundle(roots, delegations, policy)
     path = data_dir / "trust.json"
     if not path.exists() or path.read_bytes() != document:
         unfinished = path.with_suffix(".new")
@@ -368,13 +268,6 @@ def _operator_key(data_dir: Path) -> str:
             f"the operator's API key is not in {path}",
             fix="start with the TIERLINK_DATA_DIR that this database was founded with",
         ) from err
-
-
-def _greeting(node: Node, sockets: list[socket.socket]) -> Callable[[], Awaitable[None]]:
-    async def greet() -> None:
-        say(f"tierlink ready {server.url_of(sockets[0], node.node.host)}")
-
-    return greet
 
 
 def _greet(base: str, node: NodeSettings) -> None:

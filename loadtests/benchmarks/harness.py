@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 DRAWS = HERE.parent / "wrk" / "draws.lua"
+BATCHES = HERE.parent / "wrk" / "batch.lua"
 TWO_CORES = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -36,6 +37,7 @@ class Settings:
     connections: int = 64
     identifiers: int = 100_000
     scratch: Path = Path()
+    growth: int = 500_000  # identifiers of the large registry
 
 
 @dataclass(frozen=True)
@@ -166,31 +168,67 @@ def _children(process: int) -> list[int]:
 
 
 def wrk(
-    contestant: Contestant, draws: Path, settings: Settings, *, conditional: bool = False
+    contestant: Contestant,
+    draws: Path,
+    settings: Settings,
+    *,
+    conditional: bool = False,
+    batch: int = 0,
 ) -> Sample:
-    """Load a contestant over keep-alive connections; any other status than 2xx or 3xx fails."""
+    """Load a contestant over keep-alive connections; any other status than 2xx or 3xx fails.
+
+    With `batch` the draws are identifiers, asked for so many at a time, and counted each.
+    """
     command = ["wrk", "-t1", f"-c{settings.connections}", f"-d{settings.seconds}s"]
-    command += ["--timeout", "10s", "-s", str(DRAWS), contestant.url]
+    command += ["--timeout", "10s", "-s", str(BATCHES if batch else DRAWS), contestant.url]
     environment = {
         **os.environ,
         "TIERLINK_DRAWS": str(draws),
         "TIERLINK_CONDITIONAL": "1" if conditional else "0",
+        "TIERLINK_BATCH": str(batch),
     }
     before = cpu_seconds(contestant.process)
     done = subprocess.run(
         pinned(command, 1), env=environment, capture_output=True, text=True, check=True
     )
     spent = cpu_seconds(contestant.process) - before
-    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
-    found = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
-    if found["refused"]:
-        raise RuntimeError(f"{contestant.row.name}: {found['refused']} answers were errors")
+    found = _result(done.stdout)
+    if found["refused"] or not found["requests"]:
+        raise RuntimeError(
+            f"{contestant.row.name}: {found['requests']} answers, {found['refused']} of them"
+            f" errors, {found['failed']} requests failed"
+        )
+    return _sample(found, spent, batch or 1)
+
+
+def loop(command: Sequence[object]) -> Sample:
+    """Run a contestant that asks by itself, on core 0, and prints the line that wrk prints too."""
+    done = subprocess.run(
+        pinned(command, 0),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[1]} failed: {done.stderr[-2000:]}")
+    found = _result(done.stdout)
+    return _sample(found, found["cpu"] / 1e6, 1)
+
+
+def _result(output: str) -> dict[str, int]:
+    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+
+def _sample(found: Mapping[str, int], spent: float, each: int) -> Sample:
+    count = found["requests"] * each
     return Sample(
-        per_second=found["requests"] / found["duration"] * 1e6,
+        per_second=count / found["duration"] * 1e6,
         p50_ms=found["p50"] / 1000,
         p99_ms=found["p99"] / 1000,
-        cpu_ms=spent * 1e6 / found["requests"],
-        failed=found["failed"],
+        cpu_ms=spent * 1e6 / count,
+        failed=found.get("failed", 0),
     )
 
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from registry import prefixes
-from registry.api.deps import Read
+from registry.api.deps import DepsDep, Read
 from registry.api.openapi import problems
 from registry.log import reading
+from schemas.errors import Unavailable
 
 router = APIRouter(tags=["operations"])
 
@@ -28,8 +29,10 @@ async def healthz() -> JSONResponse:
     summary="The database answers, is migrated and founded",
     responses=problems(503),
 )
-async def readyz(tx: Read) -> JSONResponse:
+async def readyz(tx: Read, deps: DepsDep) -> JSONResponse:
     """Say so, or 503 with what is amiss and the command that mends it."""
+    if deps.unready():
+        raise Unavailable(deps.unready())
     await prefixes.root(tx)
     log = await reading.standing(tx)
     view = {} if log is None else {"log": asdict(log)}

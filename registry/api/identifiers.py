@@ -24,7 +24,8 @@ from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
 from registry.api.openapi import problems
 from registry.batch import RecordBatch
 from registry.identifiers import Entry, Past, Registered, Standing
-from registry.succession import ANY_VERSION, Offer, blame_identifier, read_offer
+from registry.offers import Offer, blame_identifier, read_offer
+from registry.succession import ANY_VERSION
 from schemas.answer import rfc3339
 from schemas.canonical import MAX_INTEGER, JsonObject
 from schemas.errors import BadInput, BadQuery, TierlinkError
@@ -35,7 +36,8 @@ MAX_PAGE = 1000
 
 router = APIRouter(tags=["identifiers"])
 
-_HEAD = "/v1/identifiers/"
+PATH = "/v1/identifiers"
+_HEAD = f"{PATH}/"
 _VERSIONS = "/versions"
 _MATCH = re.compile(r'"?([0-9]{1,16})(?:\.[!#-~]*)?"?')
 
@@ -161,7 +163,7 @@ async def register(request: Request, tx: Write, caller: CallerDep, deps: DepsDep
     """Register an envelope that you signed, or a draft for the hosted key to sign."""
     now = deps.clock()
     offer = read_offer(await _object(request), now, deps.keyring.salt)
-    return _shown(await identifiers.register(tx, deps.keyring, caller, offer, now), offer)
+    return shown(await identifiers.register(tx, deps.keyring, caller, offer, now), offer)
 
 
 @router.post(
@@ -179,7 +181,7 @@ async def batch(caller: StreamCaller, deps: DepsDep) -> Response:
     A line that is refused loses no other. Lines are written in chunks, in order; a parent may stand
     in an earlier line than its child.
     """
-    return Exchange(RecordBatch(deps.store, deps.keyring, caller, deps.clock))
+    return Exchange(RecordBatch(deps.store, deps.keyring, caller, deps.clock, deps.verifiers))
 
 
 @router.get(
@@ -247,7 +249,7 @@ async def show(
     tx: Read,
 ) -> Response:
     """Show what is registered and signed, without what is inherited."""
-    return _shown(Registered(await identifiers.show(tx, path_identifier(request, _HEAD))))
+    return shown(Registered(await identifiers.show(tx, path_identifier(request, _HEAD))))
 
 
 @router.put(
@@ -277,7 +279,7 @@ async def update(
     done = await identifiers.update(
         tx, deps.keyring, caller, about, offer=offer, match=match, now=now
     )
-    return _shown(done, offer)
+    return shown(done, offer)
 
 
 @router.delete(
@@ -304,7 +306,7 @@ async def retire(
     done = await identifiers.retire(
         tx, deps.keyring, caller, about, offer=offer, match=_match(request), now=now
     )
-    return _shown(done)
+    return shown(done)
 
 
 async def _object(request: Request) -> JsonObject:
@@ -315,7 +317,8 @@ async def _object(request: Request) -> JsonObject:
         raise
 
 
-def _shown(done: Registered, offer: Offer | None = None) -> Response:
+def shown(done: Registered, offer: Offer | None = None) -> Response:
+    """Answer with what stands after a write, or stands."""
     stands = done.standing
     view = _view(stands)
     if offer is not None and offer.marked:

@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from json.encoder import encode_basestring
 from typing import Generic
 
 from starlette.requests import ClientDisconnect
@@ -21,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from registry.api.problems import problem
-from registry.lines import CHUNK_BYTES, CHUNK_LINES, Line, P, Result, Splitter, Work
+from registry.lines import CHUNK_BYTES, CHUNK_LINES, Line, P, Result, Splitter, Work, Written
 from schemas.errors import TierlinkError, Unavailable
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -161,6 +162,12 @@ async def _deliver(spool: _Spool, send: Send) -> None:
 
 def _rendered(result: Result) -> bytes:
     said = result.outcome
+    if isinstance(said, Written):
+        about = encode_basestring(said.identifier)
+        return (
+            f'{{"line":{result.line},"identifier":{about},'
+            f'"status":{said.status},"version":{said.version}}}\n'
+        ).encode()
     members = problem(said) if isinstance(said, TierlinkError) else said
     return _line({"line": result.line, **result.about, **members})
 

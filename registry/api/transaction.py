@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import idempotency
 from registry.accounts import Caller
-from registry.idempotency import Answer, Claim
 from registry.config import RECOVERY_SECONDS
+from registry.idempotency import Answer, Claim
 from registry.keyring import Keyring
 from registry.store.engine import ReadTx, Store, WriteTx
+from registry.verifiers import Verifiers
 from schemas.errors import TooLarge
 from schemas.policy import LogPolicy
 
@@ -39,6 +40,8 @@ class Deps:
     clock: Callable[[], int]  # Unix seconds
     recovery_seconds: int = RECOVERY_SECONDS  # how long a recovery waits
     policy: LogPolicy | None = None  # of the node's log, for the trust bundle
+    verifiers: Verifiers | None = None  # for large imports; without them threads do it
+    unready: Callable[[], str] = str  # why no more requests are wanted, empty where they are
 
 
 class Replay(Exception):

@@ -109,14 +109,31 @@ class Store:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """Lend a connection for one reading statement, which is its own snapshot.
+        """Lend a connection for one statement, which is its own snapshot and transaction.
 
-        For hot reads: no BEGIN and no COMMIT, so one statement is one round trip. Raise
-        Unavailable where the database is away.
+        For what is hot: no BEGIN and no COMMIT, so one statement is one round trip. Raise
+        Unavailable where the database is away; what was to be written may stand then.
         """
         with _translated():
             async with self.engine.connect() as connection:
                 yield await _driver(connection)
+
+    @asynccontextmanager
+    async def driving(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """Open a transaction of the driver's own and commit it at the end, as `write` does.
+
+        For hot writes: nothing stands between the statements and the connection.
+        """
+        async with self.statement() as driver:
+            transaction = driver.transaction()
+            await transaction.start()
+            try:
+                yield driver
+            except BaseException:
+                if not driver.is_closed():
+                    await transaction.rollback()
+                raise
+            await _undisturbed(transaction.commit())
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[asyncpg.Connection[Any]]:

@@ -64,7 +64,7 @@ _REPLACE = """
     SET version = wanted.version, status = wanted.status, parent = wanted.parent,
         issued_at = wanted.issued_at, digest = wanted.digest, envelope = wanted.envelope
     FROM before JOIN wanted ON wanted.identifier = before.identifier
-    WHERE standing.unit = before.unit AND standing.identifier = before.identifier
+    WHERE standing.unit = $1::bigint AND standing.identifier = before.identifier
     RETURNING 1
 """
 

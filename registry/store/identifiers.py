@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import asyncpg
 from sqlalchemy import ColumnElement, and_, func, select, text
 
 from registry.store.engine import ReadTx, WriteTx
@@ -105,29 +107,29 @@ _REPLACE = text("""
     SET version = :version, status = :status, parent = :parent, issued_at = :issued_at,
         digest = :digest, envelope = :envelope
     FROM before
-    WHERE standing.unit = before.unit AND standing.identifier = before.identifier
+    WHERE standing.unit = :unit AND standing.identifier = before.identifier
     RETURNING standing.version
 """)
 
-_LINEAGE = text("""
+_LINEAGE = """
     WITH RECURSIVE line AS (
         SELECT found.identifier, found.kind, found.status, found.parent, 1 AS level
-        FROM unnest(CAST(:parents AS text[])) AS wanted (identifier)
+        FROM unnest($2::text[]) AS wanted (identifier)
         CROSS JOIN LATERAL (
             SELECT identifier, kind, status, parent FROM identifiers
-            WHERE unit = :unit AND identifier = wanted.identifier OFFSET 0
+            WHERE unit = $1::bigint AND identifier = wanted.identifier OFFSET 0
         ) AS found
         UNION
         SELECT above.identifier, above.kind, above.status, above.parent, line.level + 1
         FROM line
         CROSS JOIN LATERAL (
             SELECT identifier, kind, status, parent FROM identifiers
-            WHERE unit = :unit AND identifier = line.parent OFFSET 0
+            WHERE unit = $1::bigint AND identifier = line.parent OFFSET 0
         ) AS above
-        WHERE line.level <= :levels
+        WHERE line.level <= $3::bigint
     )
     SELECT DISTINCT identifier, kind, status, parent FROM line
-""")
+"""
 
 
 async def current(tx: ReadTx, identifier: Identifier) -> Standing | None:
@@ -170,9 +172,15 @@ async def lock_family(tx: WriteTx, unit: int, *, reshape: bool) -> None:
 
 async def lineage(tx: ReadTx, unit: int, parents: Sequence[str]) -> dict[str, Kin]:
     """Read parents and their ancestors, by identifier, one level further than is allowed."""
-    bound = {"unit": unit, "parents": sorted(set(parents)), "levels": MAX_ANCESTORS}
-    rows = await tx.connection.execute(_LINEAGE, bound)
-    return {row.identifier: Kin(*row) for row in rows}
+    return await lineage_by(await tx.driver(), unit, parents)
+
+
+async def lineage_by(
+    driver: asyncpg.Connection[Any], unit: int, parents: Sequence[str]
+) -> dict[str, Kin]:
+    """Read what `lineage` does, in a transaction of the driver's own."""
+    rows = await driver.fetch(_LINEAGE, unit, sorted(set(parents)), MAX_ANCESTORS)
+    return {row[0]: Kin(*row) for row in rows}
 
 
 async def has_children(tx: ReadTx, identifier: Identifier) -> bool:
@@ -237,4 +245,9 @@ async def listing(tx: ReadTx, prefix: Prefix, after: str, limit: int) -> list[En
 
 def _lock(unit: int) -> Mapping[str, int]:
     """Return the two halves of a family's lock, each a signed 32-bit integer."""
-    return {"family": FAMILY, "member": (unit & 0xFFFFFFFF) - 0x80000000}
+    return {"family": FAMILY, "member": half_of(unit)}
+
+
+def half_of(unit: int) -> int:
+    """Return the second half of a family's lock."""
+    return (unit & 0xFFFFFFFF) - 0x80000000

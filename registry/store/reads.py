@@ -33,6 +33,8 @@ class Moment:
     timeline: str | None  # None on a standby that receives nothing at present
     incarnation: str | None  # None in a database that nobody founded
     xmin: int
+    standby: bool = False
+    recovered: str = ""  # when this server last recovered from a crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRow:
-    """A prefix that lives here; `run` are the delegations that its newest one rests on, in order."""
+    """A prefix that lives here; `run` are the delegations its newest one rests on, in order."""
 
     prefix: str
     status: str
@@ -106,9 +108,22 @@ class ChangeRow:
     also: str
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryRow:
+    """By which transaction the canary was written, and how many seconds ago."""
+
+    xid: int
+    age: float
+
+
+# A crash takes back what ids were given to transactions that had flushed nothing, and gives them
+# out again, to writes that a position beyond them would pass over. Such a recovery throws away the
+# server's statistics, so the time of their last reset names what a history began with.
+RECOVERED = "coalesce((SELECT w.stats_reset::text FROM pg_stat_get_wal() AS w), '')"
+
 # The timeline is asked for every time: a connection outlives the promotion of its server. Other
 # functions that know it lag behind a promotion (docs/operations.md).
-_MOMENT = """
+_MOMENT = f"""
 moment AS MATERIALIZED (
     SELECT
         (SELECT s.system_identifier::text FROM pg_control_system() AS s) AS system,
@@ -117,7 +132,9 @@ moment AS MATERIALIZED (
             ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8)
         END AS timeline,
         (SELECT n.incarnation FROM node AS n WHERE n.id = 1) AS incarnation,
-        pg_snapshot_xmin(pg_current_snapshot()) AS xmin
+        pg_snapshot_xmin(pg_current_snapshot()) AS xmin,
+        pg_is_in_recovery() AS standby,
+        {RECOVERED} AS recovered
 )"""
 
 _ASKED = """
@@ -244,7 +261,8 @@ wanted AS MATERIALIZED (
 
 _SELECT_MOMENT = """
 SELECT 'moment' AS what, m.system AS key, m.timeline AS a, m.incarnation AS b, m.xmin::text AS c,
-    NULL AS d, NULL AS e, NULL AS f, NULL::bigint AS n, NULL AS body FROM moment AS m"""
+    CASE WHEN m.standby THEN 'standby' END AS d, m.recovered AS e, NULL AS f, NULL::bigint AS n,
+    NULL AS body FROM moment AS m"""
 _SELECT_RULES = """
 UNION ALL SELECT 'rule', c.identifier, c.head, c.pattern, NULL, NULL, NULL, NULL, NULL, NULL
 FROM covering AS c"""
@@ -286,8 +304,10 @@ EDGES = _statement(
 # xmin bounds the read from above: what is still open, or began after one that is, comes later.
 CHANGES = f"""
 WITH{_MOMENT}
-SELECT m.system, m.timeline, m.incarnation, m.xmin, c.xid, c.op, c.about, c.version, c.also
-FROM moment AS m LEFT JOIN LATERAL (
+SELECT m.system, m.timeline, m.incarnation, m.xmin, m.standby, m.recovered,
+    k.xid AS canary, extract(epoch FROM clock_timestamp() - k.at)::float8 AS age,
+    c.xid, c.op, c.about, c.version, c.also
+FROM moment AS m LEFT JOIN canary AS k ON k.id = 1 LEFT JOIN LATERAL (
     SELECT c.xid, c.id, c.op, c.about, c.version, c.also FROM changes AS c
     WHERE c.op > 0 AND c.xid >= $1::xid8 AND c.xid < (SELECT k.xmin FROM moment AS k)
     ORDER BY c.xid FETCH FIRST $2 ROWS WITH TIES
@@ -322,11 +342,12 @@ async def edges(
 
 async def changes(
     driver: asyncpg.Connection[Any], since: int | None, limit: int
-) -> tuple[Moment, list[ChangeRow]]:
+) -> tuple[Moment, CanaryRow | None, list[ChangeRow]]:
     """Read about `limit` changes from position `since` (None: none), the last xid's wholly."""
     rows = await driver.fetch(CHANGES, since, limit)
-    moment = Moment(*rows[0][:4])
-    return moment, [ChangeRow(*row[4:]) for row in rows if row["xid"] is not None]
+    moment, (xid, age) = Moment(*rows[0][:6]), rows[0][6:8]
+    canary = None if xid is None else CanaryRow(xid, age)
+    return moment, canary, [ChangeRow(*row[8:]) for row in rows if row["xid"] is not None]
 
 
 def _asked(
@@ -345,8 +366,8 @@ def _asked(
 
 def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
     """Sort the rows of one statement by what they are."""
-    key, a, b, c = next(row[1:5] for row in rows if row[0] == "moment")
-    read = Read(Moment(key, a, b, int(c)))
+    key, a, b, c, d, e = next(row[1:7] for row in rows if row[0] == "moment")
+    read = Read(Moment(key, a, b, int(c), standby=d is not None, recovered=e))
     for row in rows:
         match row[0]:
             case "record":

@@ -82,6 +82,16 @@ node = Table(
     CheckConstraint("id = 1", name="one_row"),
 )
 
+# One row, written once a second to measure how soon a write is seen (registry/canary.py).
+canary = Table(
+    "canary",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("xid", Xid8, nullable=False),
+    _now("at"),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
 organisations = Table(
     "organisations",
     metadata,
@@ -435,6 +445,7 @@ REFERENCE = frozenset(
 # The node's own, on one machine: its log (ADR 12), and what is kept of requests for hours.
 OWN = frozenset(
     {
+        canary,
         challenges,
         idempotency,
         log_checkpoint,

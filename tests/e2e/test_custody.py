@@ -179,7 +179,9 @@ def test_the_parent_delegates_anew_where_nothing_was_committed(running, tmp_path
     plain = Holder(running, tmp_path, "88.152")
     plain.make("own", "other")
     plain.allocate("--key", plain.file("own"))
-    anew = done(running.cli("delegate", "88.152", "--as", ".", "--key", plain.file("other"), "--json"))
+    anew = done(
+        running.cli("delegate", "88.152", "--as", ".", "--key", plain.file("other"), "--json")
+    )
     assert anew["sequence"] == 2
     done(plain.register("A", "other"))
 

@@ -24,17 +24,17 @@ def replication():
 
 @pytest.fixture(scope="module")
 def nodes(replication, tmp_path_factory):
-    """Clients of a registry on the primary, and of a resolver that knows the standby alone."""
+    """Clients of a registry on the primary, and of a resolver that reads the standby."""
     folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:
-        clients = []
-        for role, server in (("registry", replication.primary), ("resolver", replication.standby)):
-            running = stack.enter_context(
-                node(folder / role, command=[*TIERLINK, role], TIERLINK_DATABASE_URL=server.url)
-            )
-            clients.append(stack.enter_context(running.client()))
-            replication.caught_up()
-        registry, resolver = clients
+        command, url = [*TIERLINK, "registry"], replication.primary.url
+        running = stack.enter_context(
+            node(folder / "registry", command=command, TIERLINK_DATABASE_URL=url)
+        )
+        registry = stack.enter_context(running.client())
+        replication.caught_up()
+        running = stack.enter_context(reading(folder / "resolver", replication))
+        resolver = stack.enter_context(running.client())
         operator = json.loads((folder / "registry" / "operator.json").read_text())
         registry.headers["authorization"] = f"Bearer {operator['api_key']}"
         body = {"prefix": "88.118.8", "organisation": {"name": "Maker"}}
@@ -42,6 +42,16 @@ def nodes(replication, tmp_path_factory):
         assert answer.status_code == 201, answer.text
         registry.headers["authorization"] = f"Bearer {answer.json()['api_key']}"
         yield registry, resolver
+
+
+def reading(folder, replication, standby=None):
+    """A resolver whose database is a standby; of the primary it asks only how far it has come."""
+    return node(
+        folder,
+        command=[*TIERLINK, "resolver"],
+        TIERLINK_DATABASE_URL=(standby or replication.standby).url,
+        TIERLINK_PRIMARY_URL=replication.primary.url,
+    )
 
 
 class Item:
@@ -92,7 +102,7 @@ def resolver(nodes):
 def eventually(wanted):
     deadline = time.monotonic() + SECONDS
     while not wanted():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "not as wanted"
         time.sleep(0.01)
 
 
@@ -131,9 +141,8 @@ def test_a_resolver_outlives_its_standby_and_follows_it_again(item, resolver, re
 def test_two_standbys_serve_alike(item, resolver, replication, tmp_path):
     item.put()
     second = replication.add_standby()
-    command = [*TIERLINK, "resolver"]
     with (
-        node(tmp_path / "2", command=command, TIERLINK_DATABASE_URL=second.url) as running,
+        reading(tmp_path / "2", replication, second) as running,
         running.client() as other,
     ):
         item.becomes_current(other)

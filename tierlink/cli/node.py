@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -23,14 +24,27 @@ def registry() -> None:
     _run("registry")
 
 
-def resolver() -> None:
-    """Run a resolver alone, on the same database or a standby of it."""
-    _run("resolver")
+def resolver(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            show_default=False,
+            help="Processes that answer, by default TIERLINK_WORKERS, else 1.",
+        ),
+    ] = None,
+) -> None:
+    """Run a resolver alone, on the same database or a standby of it.
+
+    With several workers, SIGHUP renews them one after another, and SIGTERM ends them all in order.
+    """
+    _run("run", "tierlink.hosting", workers)
 
 
-def _run(role: str) -> None:
+def _run(role: str, module: str = "tierlink.up", *arguments: object) -> None:
     try:
-        composition = import_module("tierlink.up")
+        composition = import_module(module)
     except ModuleNotFoundError as err:
         if (err.name or "").partition(".")[0] == "tierlink":
             raise
@@ -40,5 +54,5 @@ def _run(role: str) -> None:
             f"running a node needs {err.name}, which is not installed",
             fix="pip install 'tierlink[server,embedded]'",
         ) from err
-    run: Callable[[], int] = getattr(composition, role)
-    raise typer.Exit(run())
+    run: Callable[..., int] = getattr(composition, role)
+    raise typer.Exit(run(*arguments))

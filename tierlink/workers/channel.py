@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from schemas.change import Batch, Change, Op, Watermark
+from schemas.change import Batch, Canary, Change, Op, Watermark
 
 FORMAT = 1
 MOST = 64 * 1024 * 1024  # bytes of a message; more is none of ours
@@ -78,36 +78,42 @@ class Handed:
 
     `after` is the watermark of the batch handed on before it, None where there is none in this
     history: by it a worker notices that it missed one. `asked_at` is when the parent sent the poll,
-    on the clock that all processes of a host share.
+    on the clock that all processes of a host share. `floor`: where a history begins, or a worker,
+    the batch has every change from this position on.
     """
 
     after: Watermark | None
     batch: Batch
     asked_at: float
+    floor: int | None = None
 
     def pack(self) -> bytes:
         """Return the message; a row for each change, for a worker reads them between requests."""
+        batch = self.batch
         rows = [
             (change.position, change.op, change.about, change.version, change.also)
-            for change in self.batch.changes
+            for change in batch.changes
         ]
         after = None if self.after is None else str(self.after)
-        body = (after, str(self.batch.watermark), self.batch.more, self.asked_at, rows)
-        return pack(Kind.CHANGES, body)
+        canary = None if batch.canary is None else (batch.canary.position, batch.canary.age)
+        how = (batch.more, self.asked_at, self.floor, canary)
+        return pack(Kind.CHANGES, (after, str(batch.watermark), *how, rows))
 
     @classmethod
     def read(cls, body: object) -> Handed:
         """Read the body of a message."""
         assert isinstance(body, list)
-        after, watermark, more, asked_at, rows = body
+        after, watermark, more, asked_at, floor, canary, rows = body
         changes = tuple(
             Change(position, Op(op), about, version, also)
             for position, op, about, version, also in rows
         )
+        told = None if canary is None else Canary(*canary)
         return cls(
             None if after is None else Watermark.parse(after),
-            Batch(changes, Watermark.parse(watermark), more=more),
+            Batch(changes, Watermark.parse(watermark), more=more, canary=told),
             asked_at,
+            floor,
         )
 
 

@@ -2,8 +2,8 @@
 
     W1  a batch which follows the one applied last is applied as if this process had asked for it,
         at the time at which the parent did
-    W2  any other (the first, and one after a gap) begins anew: nothing read below its watermark is
-        trusted, nothing kept is served
+    W2  any other (the first, and one after a gap) begins anew: nothing kept is served, nothing is
+        trusted that was read below its watermark, or below the floor it tells
     W3  a time that has not come yet is no time of this host's clock: the lease counts from now
     W4  nothing else renews a lease. A silent parent, a dead one, a channel that is full, a worker
         that was stopped: the lease runs out by itself
@@ -35,7 +35,7 @@ class Following:
         anew = handed.after is None or handed.after != self._last
         self._last = handed.batch.watermark
         asked_at = min(handed.asked_at, self._clock())
-        self._freshness.apply(handed.batch, asked_at, anew=anew)
+        self._freshness.apply(handed.batch, asked_at, floor=handed.floor, anew=anew)
 
     def watch(self) -> None:
         """Take note of a lease that ran out; to be called now and then."""

@@ -12,7 +12,8 @@ and nobody waits for him
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,11 +21,12 @@ from resolver.answers import boottime
 from resolver.metrics import Metrics
 from resolver.polling import Poller
 from resolver.sources import Source
-from schemas.change import Batch, Watermark
+from schemas.change import Batch, Change, Watermark
 
 from .channel import Handed
 
 BEHIND = 1024 * 1024  # bytes that a worker has not taken, after which it is passed over
+RECENT = 10_000  # changes that a worker is told when it joins
 
 
 class Hearer(Protocol):
@@ -55,32 +57,39 @@ class Herald(Poller):
         metrics = metrics or Metrics()
         super().__init__(source, clock, lease=lease, period=period, metrics=metrics)
         self._hearers: set[Hearer] = set()
-        self._standing: Handed | None = None
+        self._standing: Handed | None = None  # for who joins, but for the changes …
+        self._recent: deque[Change] = deque()  # … which are all those …
+        self._floor = 0  # … from this position on
         self._passed_over = metrics.counter(
             "tierlink_workers_passed_over_total",
             "Batches of changes that a worker was not given, because it did not take the last.",
         )
 
     def join(self, hearer: Hearer) -> None:
-        """H3: hand everything to a worker from now on, the watermark of now first."""
+        """H3: hand everything to a worker from now on, what it begins with first."""
         self._hearers.add(hearer)
-        if self._standing is not None:
-            hearer.send(self._standing.pack())
+        standing = self._standing
+        if standing is not None:
+            batch = replace(standing.batch, changes=tuple(self._recent))
+            hearer.send(replace(standing, batch=batch, floor=self._floor).pack())
 
     def leave(self, hearer: Hearer) -> None:
         """Hand nothing more to a worker."""
         self._hearers.discard(hearer)
 
-    def apply(self, batch: Batch, asked_at: float) -> None:
+    def apply(self, batch: Batch, asked_at: float, *, floor: int | None = None) -> None:
         """H2: hand a batch on."""
         found, known = batch.watermark, self.watermark
         if known is None or known.epoch != found.epoch:
             known = None
+            self._recent.clear()
+            self._floor = found.position if floor is None else floor
         else:  # a node that is behind the last one takes nothing back
             found = Watermark(found.epoch, max(known.position, found.position))
         self.watermark = found
-        handed = Handed(known, replace(batch, watermark=found), asked_at)
-        self._standing = Handed(None, Batch((), found, more=batch.more), asked_at)
+        self._remember(batch.changes)
+        handed = Handed(known, replace(batch, watermark=found), asked_at, floor)
+        self._standing = replace(handed, after=None)
         message = handed.pack()
         for hearer in self._hearers:
             if hearer.pending > BEHIND:  # H5
@@ -89,3 +98,11 @@ class Herald(Poller):
                 hearer.send(message)
         if batch.more:
             self.hint()
+
+    def _remember(self, changes: Sequence[Change]) -> None:
+        """Keep the last changes; where one of a position goes, nobody is told of the others."""
+        self._recent.extend(changes)
+        while len(self._recent) > RECENT:
+            self._floor = self._recent[0].position + 1
+            while self._recent and self._recent[0].position < self._floor:
+                self._recent.popleft()

@@ -29,6 +29,7 @@ class Worker:
         self.number = number
         self.process = process
         self.channel = Channel()
+        self.joined = False  # it follows the changes
         self.ready = asyncio.Event()  # set when it serves
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.reports: dict[int, asyncio.Future[str]] = {}  # its metrics, while they are awaited

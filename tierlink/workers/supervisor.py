@@ -54,7 +54,6 @@ class Supervisor:
 
     def __init__(
         self,
-        herald: Herald,
         sockets: Sequence[socket.socket],
         start: Mapping[str, object],
         metrics: Metrics,
@@ -64,7 +63,7 @@ class Supervisor:
         lasting: float,
     ) -> None:
         """`start` is what a worker is told first; `lasting` the seconds that an ending may take."""
-        self._herald = herald
+        self._herald: Herald | None = None
         self._sockets = sockets
         self._start = start
         self._metrics = metrics
@@ -98,14 +97,23 @@ class Supervisor:
     def _up(self, number: int) -> float:
         return float(number in self._places and self._places[number].serves)
 
-    async def run(self, greet: Callable[[], None]) -> None:
+    async def begin(self) -> None:
+        """Begin the workers: they load what they need, and wait for `run`."""
+        for number in self._numbers:
+            self._places[number] = await self._begin(number)
+
+    async def run(self, herald: Herald, greet: Callable[[], None]) -> None:
         """Keep the workers until told to end; `greet` is called when all of them serve."""
+        self._herald = herald
+        for worker in self._all:
+            if worker.joined:
+                herald.join(worker.channel)
         self._ending.heard = self._spread
-        beside = [self._do(self._reap()), self._do(self._herald.run())]
+        beside = [self._do(self._reap()), self._do(herald.run())]
         keeping: list[asyncio.Task[None]] = []
         with self._signals():
             try:
-                await self._begin_all()
+                await self._all_serve()
                 if not self._over.done():
                     greet()
                     keeping.append(self._do(self._renew()))
@@ -148,9 +156,7 @@ class Supervisor:
             worker.stop(self._ending.step)  # it came too late to be told with the others
         return worker
 
-    async def _begin_all(self) -> None:
-        for number in self._numbers:
-            self._places[number] = await self._begin(number)
+    async def _all_serve(self) -> None:
         serving = asyncio.gather(*(worker.becomes_ready() for worker in self._places.values()))
         either: list[asyncio.Future[Any]] = [serving, self._over]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -188,7 +194,8 @@ class Supervisor:
         while True:
             for worker in [worker for worker in self._all if worker.reap()]:
                 self._all.discard(worker)
-                self._herald.leave(worker.channel)
+                if self._herald is not None:
+                    self._herald.leave(worker.channel)
             await asyncio.sleep(REAP_SECONDS)
 
     # S3
@@ -250,11 +257,14 @@ class Supervisor:
     def _hear(self, worker: Worker, message: Message) -> None:
         match message.kind:
             case Kind.JOIN:
-                self._herald.join(worker.channel)
+                worker.joined = True
+                if self._herald is not None:
+                    self._herald.join(worker.channel)
             case Kind.READY:
                 worker.ready.set()
             case Kind.HINT:
-                self._herald.hint()
+                if self._herald is not None:
+                    self._herald.hint()
             case Kind.SCRAPE:
                 assert isinstance(message.body, int)
                 scraping = asyncio.ensure_future(self._scrape(worker, message.body))

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from loadtests.arrivals import Asked, Load, Plan, intervals
 
@@ -13,22 +13,26 @@ REQUEST = Asked("x", b"GET /x HTTP/1.1\r\nHost: h\r\n")
 
 @asynccontextmanager
 async def served(respond):
-    """A server that gives each request to `respond(number, writer)`, one connection at a time."""
-    numbers = itertools.count()
+    """A server that gives each request to `respond(number, writer, head)`; yields its port."""
+    numbers, connected = itertools.count(), set()
 
-    async def connected(reader, writer):
+    async def connection(reader, writer):
+        connected.add(asyncio.current_task())
         try:
             while True:
-                await reader.readuntil(b"\r\n\r\n")
-                await respond(next(numbers), writer)
+                head = await reader.readuntil(b"\r\n\r\n")
+                await respond(next(numbers), writer, head)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connection, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
     server.close()
+    await asyncio.wait_for(asyncio.gather(*connected), 5)
 
 
 def plan(port, rate=200, seconds=0.5, **more):
@@ -43,7 +47,7 @@ async def run(given, request=REQUEST):
 async def test_a_stall_counts_for_all_who_would_have_waited():
     stalled = asyncio.Lock()
 
-    async def respond(number, writer):
+    async def respond(number, writer, _head):
         if number == 20:
             async with stalled:
                 await asyncio.sleep(0.3)
@@ -67,7 +71,7 @@ async def test_a_stall_counts_for_all_who_would_have_waited():
 
 
 async def test_a_server_slower_than_the_rate_is_seen_as_a_growing_queue():
-    async def respond(_number, writer):
+    async def respond(_number, writer, _head):
         await asyncio.sleep(0.02)  # so at most 4 / 0.02 = 200 per second
         writer.write(ANSWER)
 
@@ -79,7 +83,7 @@ async def test_a_server_slower_than_the_rate_is_seen_as_a_growing_queue():
 
 
 async def test_the_warm_up_does_not_count():
-    async def respond(number, writer):
+    async def respond(number, writer, _head):
         await asyncio.sleep(0.1 if number < 4 else 0)
         writer.write(ANSWER)
 
@@ -91,7 +95,7 @@ async def test_the_warm_up_does_not_count():
 
 
 async def test_a_lost_connection_is_a_failure_and_is_opened_again():
-    async def respond(number, writer):
+    async def respond(number, writer, _head):
         if number % 10 == 9:
             writer.transport.abort()
             raise ConnectionError
@@ -105,7 +109,7 @@ async def test_a_lost_connection_is_a_failure_and_is_opened_again():
 
 
 async def test_what_is_never_answered_ends_by_its_time_out():
-    async def respond(_number, _writer):
+    async def respond(_number, _writer, _head):
         pass
 
     async with served(respond) as port:
@@ -117,7 +121,7 @@ async def test_what_is_never_answered_ends_by_its_time_out():
 
 
 async def test_another_status_is_a_failure():
-    async def respond(number, writer):
+    async def respond(number, writer, _head):
         writer.write(ANSWER if number % 2 else ANSWER.replace(b"200 OK", b"503 No"))
 
     async with served(respond) as port:
@@ -128,22 +132,15 @@ async def test_another_status_is_a_failure():
 async def test_an_entity_tag_is_sent_back():
     seen = []
 
-    async def connected(reader, writer):
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                seen.append(b'If-None-Match: "7"\r\n' in head)
-                if seen[-1]:
-                    writer.write(b'HTTP/1.1 304 Not Modified\r\netag: "7"\r\n\r\n')
-                else:
-                    writer.write(ANSWER.replace(b"content", b'etag: "7"\r\ncontent', 1))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+    async def respond(_number, writer, head):
+        seen.append(b'If-None-Match: "7"\r\n' in head)
+        if seen[-1]:
+            writer.write(b'HTTP/1.1 304 Not Modified\r\netag: "7"\r\n\r\n')
+        else:
+            writer.write(ANSWER.replace(b"content", b'etag: "7"\r\ncontent', 1))
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        request = Asked("x", REQUEST.head, conditional=True)
+    request = Asked("x", REQUEST.head, conditional=True)
+    async with served(respond) as port:
         figures = await run(plan(port, rate=100, seconds=0.2, connections=1), request)
     assert seen[0] is False
     assert all(seen[1:])

@@ -11,7 +11,7 @@ NAMES = [f"88.1/N-{number:04d}" for number in range(1000)]
 
 
 def test_the_most_frequent_are_as_frequent_as_their_ranks_say():
-    zipf, chance = Zipf(NAMES, skew=1.0), random.Random(5)
+    zipf, chance = Zipf(NAMES, skew=1.0), random.Random(7)
     drawn = Counter(zipf.draw(chance) for _ in range(60_000))
     whole = sum(1 / rank for rank in range(1, 1001))
     for rank in (1, 2, 3, 10):

@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 
 from registry import identifiers
 from registry.accounts import Caller
+from registry.offers import Offer
 from registry.store import batch_statements
 from registry.store.tables import batches, changes, unit_of
-from registry.succession import Offer
 from schemas import canonical
 from schemas.batched import Batch, build, parse_statement
 from schemas.change import Op

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from registry import identifiers
 from registry.accounts import Caller
+from registry.offers import read_offer
 from registry.store.tables import changes, identifier_history
-from registry.succession import read_offer
 from schemas.change import Op
 from schemas.identifier import Prefix
 from tests.holders import TARGET, hold

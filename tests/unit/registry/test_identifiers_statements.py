@@ -35,22 +35,49 @@ def draft(suffix="A-1", kind="item", **members):
     return {"identifier": f"{PREFIX}/{suffix}", "kind": kind} | members
 
 
-async def test_an_envelope_takes_four(registry, counted):
-    # API key, chain, insert, change
+async def first_of_a_key(registry, holder):
+    """What a key and its chain are is remembered from the first call on."""
+    answer = await registry.post("/v1/identifiers", holder.body("0"), key=holder.api_key)
+    assert answer.status_code == 201, answer.text
+
+
+async def test_an_envelope_takes_one(registry, counted):
+    holder = await hold(registry, "88.118.9")
+    await first_of_a_key(registry, holder)
+    number, statements = await counted(
+        registry.post("/v1/identifiers", holder.body("A-1", targets=(TARGET,)), key=holder.api_key)
+    )
+    assert number == 1, statements
+
+
+async def test_the_first_envelope_of_a_key_takes_three(registry, counted):
+    # API key, chain, the one
     holder = await hold(registry, "88.118.9")
     number, statements = await counted(
         registry.post("/v1/identifiers", holder.body("A-1", targets=(TARGET,)), key=holder.api_key)
     )
-    assert number == 4, statements
+    assert number == 3, statements
 
 
-async def test_an_envelope_with_a_parent_takes_five(registry, counted):
-    # API key, chain, insert, lineage, change
+async def test_an_envelope_with_a_parent_takes_two(registry, counted):
+    # the one, lineage
     holder = await hold(registry, "88.118.9")
     await registry.post("/v1/identifiers", holder.body("C", "class"), key=holder.api_key)
     body = holder.body("A-1", parent="C")
     number, statements = await counted(registry.post("/v1/identifiers", body, key=holder.api_key))
-    assert number == 5, statements
+    assert number == 2, statements
+
+
+async def test_an_envelope_with_a_key_for_once_takes_six(registry, counted):
+    # API key, claim, chain, insert, change, kept answer
+    holder = await hold(registry, "88.118.9")
+    await first_of_a_key(registry, holder)
+    number, statements = await counted(
+        registry.post(
+            "/v1/identifiers", holder.body("A-1"), key=holder.api_key, Idempotency_Key="once"
+        )
+    )
+    assert number == 6, statements
 
 
 async def test_a_draft_takes_five(registry, hosted, counted):

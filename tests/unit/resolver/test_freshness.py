@@ -8,7 +8,7 @@ import pytest
 from resolver.answers import Answer, Answers, Head
 from resolver.freshness import Freshness
 from resolver.metrics import Metrics
-from schemas.change import Watermark
+from schemas.change import Batch, Canary, Watermark
 from tests.authority import Authority
 from tests.clock import Clock
 
@@ -197,3 +197,100 @@ async def test_hints_without_end_do_not_make_polls_without_end(world, answers):
         await asyncio.sleep(0.002)
     task.cancel()
     assert world.polls <= 20
+
+
+# Where a history begins
+
+
+async def test_what_others_read_before_the_start_is_of_use(world, freshness, answers):
+    """The last changes of the history are asked for, once, and the floor lies below them."""
+    before = world.watermark.position
+    world.register("88/B")
+    assert await freshness.poll()
+    assert world.polls == 2
+    assert answers.floor < before
+    unchanged = Answer(HEAD, b"body", tags=[b"i88/A"], filled=before)
+    assert answers.put(b"/88/A", 1, unchanged, world.epoch)
+    assert answers.get(b"/88/A", 1)
+    outdated = Answer(HEAD, b"body", tags=[b"i88/B"], filled=before)
+    assert not answers.put(b"/88/B", 1, outdated, world.epoch)
+    await freshness.poll()
+    assert world.polls == 3
+
+
+async def test_more_changes_than_fit_a_batch_are_not_replayed(world, freshness, answers):
+    whole = world.changes
+
+    async def cut(after):
+        batch = await whole(after)
+        return replace(batch, more=after is not None and freshness.watermark is None)
+
+    world.changes = cut
+    assert await freshness.poll()
+    assert answers.floor == world.watermark.position
+
+
+async def test_changes_that_cannot_be_replayed_cost_one_poll(world, freshness, answers):
+    whole = world.changes
+
+    async def slow(after):
+        if after is not None and freshness.watermark is None:
+            await asyncio.sleep(60)
+        return await whole(after)
+
+    world.changes = slow
+    assert not await freshness.poll()
+    assert await freshness.poll()
+    assert answers.floor == world.watermark.position
+
+
+async def test_a_floor_of_another_history_is_none_of_ours(world, freshness, answers):
+    await freshness.poll()
+    world.epoch = "two"
+    whole, asked = world.changes, []
+
+    async def turning(after):
+        asked.append(after)
+        if len(asked) == 2:
+            world.epoch = "three"
+        return await whole(after)
+
+    world.changes = turning
+    assert await freshness.poll()
+    assert (answers.epoch, answers.floor) == ("two", world.watermark.position)
+    assert await freshness.poll()
+    assert answers.epoch == "three"
+
+
+# Canaries
+
+
+def staleness(metrics):
+    lines = [x for x in metrics.text().decode().splitlines() if x[0] != "#" and "le=" not in x]
+    found = {line.partition(" ")[0]: float(line.partition(" ")[2]) for line in lines}
+    return (
+        found["tierlink_staleness_seconds_count"],
+        found["tierlink_staleness_seconds_sum"],
+        found["tierlink_open_write_seconds"],
+    )
+
+
+async def test_a_canary_is_measured_once_when_the_watermark_passes_it(freshness, clock, metrics):
+    def poll(watermark, canary, asked_at):
+        batch = Batch((), Watermark("one", watermark), canary=canary)
+        freshness.apply(batch, asked_at)
+
+    poll(100, Canary(98, 0.9), clock.now)  # written before we came
+    assert staleness(metrics) == (0, 0, 0)
+    asked = clock.now
+    clock.move(0.02)
+    poll(101, Canary(100, 0.1), asked)
+    assert staleness(metrics) == pytest.approx((1, 0.12, 0))
+    poll(101, Canary(100, 0.3), clock.now)  # the same one again
+    assert staleness(metrics)[0] == 1
+    # An open write holds the watermark below the next one.
+    poll(103, Canary(105, 0.05), clock.now)
+    clock.move(0.25)
+    assert staleness(metrics) == pytest.approx((1, 0.12, 0.3))
+    poll(110, Canary(109, 0.01), clock.now)
+    assert staleness(metrics) == pytest.approx((3, 0.12 + 0.3 + 0.01, 0))

@@ -5,10 +5,12 @@ import shutil
 import signal
 import time
 from math import inf
+from urllib.parse import quote
 
 import pytest
 import redis
 from hypothesis import given, strategies as st
+from redis.asyncio import SSLConnection
 
 from resolver.answers import Answer, Answers, Head
 from resolver.metrics import Metrics
@@ -16,7 +18,7 @@ from resolver.redis_memory import open_memory
 from resolver.shared import BREAK, LONGEST_BREAK, Breaker, Entry, Seal, Shared, _name
 from schemas.errors import BadInput
 from tests.clock import Clock
-from tests.redis_servers import cluster, master_of, redis_server, sentinel
+from tests.redis_servers import cluster, master_of, redis_server, secured_sentinel, sentinel
 from tests.servers import free_port, wait_for
 
 SECRET = b"a secret of these resolvers, thirty-two bytes"
@@ -379,6 +381,58 @@ async def test_cluster_spreads_and_survives_a_shard(tmp_path):
             client.close()
         assert all(sizes[:3])
         await process.shared.close()
+
+
+async def test_sentinel_behind_passwords_and_tls(tmp_path):
+    """A password with every character that a URL would take for something else."""
+    password, own = "p@ss:/?#%+&", "own@%&"
+    with secured_sentinel(tmp_path, password, own) as (port, name, authority):
+        url = (
+            f"sentinels://default:{quote(password, safe='')}@127.0.0.1:{port}/{name}"
+            f"?sentinel_password={quote(own, safe='')}&ssl_ca_certs={quote(str(authority))}"
+        )
+        process = Process(open_memory(url), timeout=1.0)
+        process.fill()
+        await process.settle()
+        assert await process.get() is not None
+        await process.shared.close()
+        for wrong in (
+            url.replace("sentinels://", "sentinel://"),
+            url.partition("&ssl_ca_certs")[0],  # an authority that nobody trusts
+            url.replace(quote(password, safe=""), "wrong"),
+            url.replace(quote(own, safe=""), "wrong"),
+        ):
+            process = Process(open_memory(wrong), timeout=1.0)
+            assert await process.get() is None
+            assert process.count("failures") == 1
+            await process.shared.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "username", "password", "tls"),
+    [
+        ("redis://h", None, None, False),
+        ("rediss://u:p%40%2F@h:1/0", "u", "p@/", True),
+        ("sentinel://:p%25@h1:1,h2/name?db=3", None, "p%", False),
+        ("sentinels://u:p@h1,h2:2/name?ssl_ca_certs=/ca.pem", "u", "p", True),
+        ("cluster://u:p%3A@h1:1,h2", "u", "p:", False),
+        ("clusters://:p@[::1]:1", None, "p", True),
+    ],
+)
+async def test_what_a_url_says(url, username, password, tls):
+    memory = open_memory(url)
+    client = memory._client
+    pool = getattr(client, "connection_pool", None)
+    given = client.connection_kwargs if pool is None else pool.connection_kwargs
+    assert (given.get("username"), given.get("password")) == (username, password)
+    kind = given.get("connection_class", object) if pool is None else pool.connection_class
+    assert issubclass(kind, SSLConnection) == tls
+    if url.startswith("sentinel"):
+        asked = [other.connection_pool for other in memory._others]
+        assert [one.connection_kwargs["host"] for one in asked] == ["h1", "h2"]
+        assert {issubclass(one.connection_class, SSLConnection) for one in asked} == {tls}
+        assert {one.connection_kwargs.get("password") for one in asked} == {None}
+    await memory.close()
 
 
 @pytest.mark.parametrize(
