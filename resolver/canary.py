@@ -39,7 +39,7 @@ class Canaries:
         )
         metrics.gauge(
             "tierlink_open_write_seconds",
-            "For how long an open transaction has held the watermark back, as far as canaries tell.",
+            "How long an open transaction has held the watermark back, as canaries tell.",
             lambda: self._clock() - self._waiting[0][1] if self._waiting else 0,
         )
 

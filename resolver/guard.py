@@ -3,7 +3,7 @@
     G1  who asks for an identifier that was ever found here, or that a change was told of, is never
         turned away: a filter of 8 million bits remembers them (and takes some strangers for them,
         the more the fuller it is)
-    G2  each read that finds nothing costs its prefix one of its budget, which refills by the second;
+    G2  each read that finds nothing costs its prefix one of its budget, which refills with time;
         prefixes that nobody allocated share one
     G3  while a prefix has none left, strangers under it are turned away unread (429, Retry-After)
 

@@ -29,6 +29,7 @@
     ├── Unsupported                 415 media_type_unsupported
     ├── PreconditionRequired        428 precondition_required
     └── Unavailable                 503 unavailable          carries retry_after
+        ├── TooManyUnknown          429 too_many_unknown
         └── ProofPending            503 proof_pending
 
 Raised early with the offending value; translated once, at an edge: `problem()` for HTTP

@@ -1,7 +1,6 @@
 """Keys exchanged, revoked and recovered by the command line, on a node as its users run it."""
 
 import json
-import time
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.servers import wait_for
 
 @pytest.fixture(scope="module")
 def running():
-    settings = {"TIERLINK_SAMPLE": "none", "TIERLINK_RECOVERY_SECONDS": "2"}
+    settings = {"TIERLINK_SAMPLE": "none", "TIERLINK_RECOVERY_SECONDS": "10"}
     with short_folder() as folder, node(folder / "data", **settings) as started:
         yield started
 
@@ -199,9 +198,14 @@ def test_recover_waits_can_be_objected_to_and_completes(holder, running):
     )
     assert "recovery" not in cancelled
     done(running.cli("recover", holder.prefix, *to))
-    time.sleep(2.1)
-    completed = done(running.cli("recover", holder.prefix, "--complete", "--json"))
-    assert completed["sequence"] == 2
+    tries = []
+
+    def completes():
+        tries.append(running.cli("recover", holder.prefix, "--complete", "--json"))
+        return tries[-1].returncode == 0
+
+    wait_for(completes, seconds=40, what="the end of the waiting period")
+    assert json.loads(tries[-1].stdout)["sequence"] == 2
     done(holder.register("A", "rescue"))
     wait_for(lambda: holder.resolves("A"), what="the record of the recovered prefix")
 

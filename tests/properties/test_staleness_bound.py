@@ -1,10 +1,10 @@
 """The promise of a number: an answer without a mark is younger than lease + oldest open write.
 
-The real Answers, Freshness, Lookup, Shared, Renderer and Native of two processes over an authority in
-memory, its replicas, and a second cache that they share. Time, the order of commits, slow and lost
-polls, slow reads, replicas that lag, changes of node, a source or a cache that is away, a cache that
-is rolled back to an old dump, fail-overs that lose what was not replicated, and processes that begin
-anew are drawn by hypothesis; every response is held against the history of what was committed when:
+The real Answers, Freshness, Lookup, Shared, Renderer and Native of two processes over an authority
+in memory, its replicas, and a second cache that they share. Time, the order of commits, slow and
+lost polls, slow reads, replicas that lag, changes of node, a source or a cache that is away, a
+cache that is rolled back to an old dump, fail-overs that lose what was not replicated, restores, and
+processes that begin anew are drawn by hypothesis; every response is held against the history of what was committed when:
 
     I2  what a process answers of an identifier never goes back
     I3  what is not marked as stale is not older than the bound, nor lost for longer
@@ -299,7 +299,7 @@ class Staleness(RuleBasedStateMachine):
 
     @rule(seconds=sampled_from([0.05, 0.2, 0.3, 0.45, 0.7, 1.0]))
     def wait(self, seconds):
-        """Let time pass, for everybody or for who is stopped; writes end before they are too old."""
+        """Let time pass, for everybody; writes end before they are older than they may be."""
         until = self.clock.now + seconds
         while self.began:
             oldest = min(self.began, key=lambda position: self.began[position][0])
@@ -404,6 +404,30 @@ class Staleness(RuleBasedStateMachine):
         if slow and self.world.poll_gate is None:
             self.world.poll_gate = asyncio.Event()
         self.start(self.processes[process].freshness.poll())
+
+    @precondition(lambda self: self.world.poll_gate is None)
+    @rule(
+        process=sampled_from(PROCESSES),
+        text=sampled_from(IDENTIFIERS),
+        seconds=sampled_from([0.4, 1.0]),
+    )
+    def poll_slowly(self, process, text, seconds):
+        """What is written while a poll is on its way is not in what it returns."""
+        self.poll(process, slow=True)
+        self.write(text, "active")
+        self.wait(seconds)
+        self.release_poll()
+        self.ask(process)
+
+    @rule(process=sampled_from(PROCESSES), text=sampled_from(IDENTIFIERS))
+    def follow_a_replica(self, process, text):
+        """One that does not replay meanwhile."""
+        self.processes[process].node.replica = process
+        self.ask(process)
+        self.write(text, "active")
+        self.wait(1.0)
+        self.poll(process, slow=False)
+        self.ask(process)
 
     @precondition(lambda self: self.world.poll_gate is not None)
     @rule()

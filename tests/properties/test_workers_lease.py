@@ -61,7 +61,7 @@ class Worker:
 class Lease(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patch = patch.object(heralding, "RECENT", 3)
+        self.patch = patch.object(heralding, "RECENT", 1)
         self.patch.start()
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
@@ -214,20 +214,21 @@ class Lease(RuleBasedStateMachine):
 
     # Reading, by each worker for itself
 
-    @rule(text=identifiers, at_once=sampled_from([True, True, False]))
-    def read(self, text, at_once):
-        filled = self.world.watermark
+    def _read(self, text):
+        filled, body = self.world.watermark, b"%d" % self.version(text)
         for number in WORKERS:
-            answer = Answer(
-                HEAD,
-                b"%d" % self.version(text),
-                tags=[b"i" + text.encode()],
-                filled=filled.position,
-            )
-            if at_once:
-                self._keep(number, text, answer, filled.epoch)
-            else:
-                self.readings.append((number, text, answer, filled.epoch))
+            tags = [b"i" + text.encode()]
+            answer = Answer(HEAD, body, tags=tags, filled=filled.position)
+            yield number, text, answer, filled.epoch
+
+    @rule(text=identifiers)
+    def read(self, text):
+        for reading in self._read(text):
+            self._keep(*reading)
+
+    @rule(text=identifiers)
+    def begin_reading(self, text):
+        self.readings.extend(self._read(text))
 
     @precondition(lambda self: self.readings)
     @rule(newest=sampled_from([True, False]))

@@ -1,11 +1,14 @@
 """From figures to exit codes, and the bounds of what may be asked for."""
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
 from loadtests import openloop, run
 from loadtests.arrivals import Figures
@@ -124,11 +127,11 @@ def open_loop(*given):
 
 def test_thresholds_become_the_exit_code(paths, tmp_path, capsys):
     json = tmp_path / "figures.json"
-    with node(delay=0.001) as url:
-        common = ["--host", url, *paths, "--rate", 50, "--seconds", 0.4]
+    with node(delay=0.1) as url:  # so that no lag of this generator is half of it
+        common = ["--host", url, *paths, "--rate", 5, "--seconds", 0.6]
         assert open_loop(*common, "--check-p99", 5000, "--json", json) == WITHIN
         assert '"p99.9"' in json.read_text()
-        assert open_loop(*common, "--check-p99", 0.001) == EXCEEDED
+        assert open_loop(*common, "--check-p99", 50) == EXCEEDED
     said = capsys.readouterr()
     assert "latency" in said.out
     assert "failed: p99 ms" in said.err
@@ -196,6 +199,23 @@ def test_a_load_out_of_bounds_is_refused(given, capsys):
 def test_another_machine_needs_a_word():
     assert run.arguments(["--host", "http://192.0.2.7", "--elsewhere"]).elsewhere
     assert openloop.arguments(["--host", "http://192.0.2.7", "--elsewhere"]).elsewhere
+
+
+def test_the_command_of_the_container_is_one():
+    compose = yaml.safe_load((Path(run.HERE).parent / "docker-compose.yml").read_text())
+    python, script, *given = compose["services"]["load"]["command"]
+    assert (python, script) == ("python", "loadtests/run.py")
+    assert run.arguments(given).identifiers is not None
+
+
+def test_what_the_guide_runs_can_be_run():
+    page = (run.HERE / "README.md").read_text(encoding="utf-8")
+    for given in re.findall(r'^\$ make load ARGS="([^"]*)"', page, re.MULTILINE):
+        run.arguments(given.split())
+    for given in re.findall(r"loadtests/openloop.py (--[^#\n]*)", page):
+        openloop.arguments(given.split())
+    for name in re.findall(r"`([a-z0-9_]+\.py)`", page):
+        assert (run.HERE / name).exists(), name
 
 
 def test_without_identifiers_there_is_no_load(tmp_path, monkeypatch, capsys):

@@ -173,7 +173,7 @@ async def test_three_times_what_the_source_can_do(monkeypatch):
     guard = Guard(Clock(), burst=1e9)
     lookup = Lookup(world, Verifier(world.trust), Answers(1_000_000), lease=5, guard=guard)
     loop = asyncio.get_running_loop()
-    done, shed = [], []
+    done, shed, refusals = [], [], set()
 
     async def ask(number):
         began = loop.time()
@@ -181,8 +181,8 @@ async def test_three_times_what_the_source_can_do(monkeypatch):
             await lookup.resolve(ident(f"88/{number}"))
             done.append(loop.time() - began)
         except Unavailable as err:
-            assert (err.status, err.retry_after) == (503, 1)
             shed.append(loop.time() - began)
+            refusals.add((err.status, err.retry_after))
 
     began, tasks = loop.time(), []
     while (now := loop.time() - began) < 2.0:
@@ -191,6 +191,7 @@ async def test_three_times_what_the_source_can_do(monkeypatch):
     await asyncio.gather(*tasks)
     goodput = len(done) / (loop.time() - began)
     assert goodput >= 0.6 * 800, (goodput, len(shed))  # 0.9 on a machine with nothing else to do
+    assert refusals == {(503, 1)}
     assert len(shed) >= len(tasks) / 3
     assert sorted(shed)[len(shed) * 9 // 10] < 0.05
     assert max(done) < 1.5
