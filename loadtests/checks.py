@@ -157,9 +157,9 @@ class Checker:
         )
 
     def _turn(self) -> bool:
-        """Tell whether it is this answer's turn to be verified."""
+        """Tell whether it is this answer's turn to be verified: the first, then one in `sample`."""
         self._seen += 1
-        return self._seen % self._sample == 0
+        return self._seen % self._sample == 1 % self._sample
 
     def _verify(self, document: JsonObject) -> str | None:
         if self._trust is None:

@@ -36,6 +36,7 @@ SCENARIOS = {
     "mixed-write": ["MixedUser", "RegisterUser"],
 }
 DAY = 86_400
+SHORTEST_STEPS = 40  # seconds
 MOST_USERS = 10_000
 MOST_PROCESSES = 64
 MOST_RECORDS = 1_000_000
@@ -97,6 +98,8 @@ def _complaints(options: argparse.Namespace) -> list[str]:
     ]
     if not options.elsewhere and not processes.is_here(options.host):
         found.append(f"{options.host} is another machine; --elsewhere says that you may load it")
+    if options.shape == "step" and options.time < SHORTEST_STEPS:
+        found.append(f"--shape step needs --time {SHORTEST_STEPS} or more, to judge each step")
     if options.check_hold is not None and options.shape != "step":
         found.append("--check-hold is for --shape step")
     return found

@@ -112,8 +112,9 @@ class StepToBreak:
     def tick(self, at: float, totals: Totals) -> Course:
         """Return the course at a time, given what was counted until then."""
         length = self.seconds / STEPS
-        if self._from is not None and at >= (self._step + 1) * length:
-            self._judge(at, totals)
+        if at >= (self._step + 1) * length:
+            if self._from is not None:
+                self._judge(at, totals)
             if self.broke:
                 return None
             self._step, self._from = _number(at, self.seconds), None

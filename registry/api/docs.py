@@ -18,8 +18,8 @@ DESCRIPTION = """\
 Prefixes, identifiers and links of tierlink: allocate, register, link.
 
 Everything public is read without a key. Writes take `Authorization: Bearer <API key>`, where an
-API key speaks for one prefix, and an optional `Idempotency-Key`. Bodies are JSON of at most 128 KiB,
-batches NDJSON of any length. A refusal is `application/problem+json` with a stable `code`.
+API key speaks for one prefix, and an optional `Idempotency-Key`. Bodies are JSON of at most 128
+KiB, batches NDJSON of any length. A refusal is `application/problem+json` with a stable `code`.
 """
 
 router = APIRouter(include_in_schema=False)

@@ -3,8 +3,9 @@
 The real Answers, Freshness, Lookup, Shared, Renderer and Native of two processes over an authority
 in memory, its replicas, and a second cache that they share. Time, the order of commits, slow and
 lost polls, slow reads, replicas that lag, changes of node, a source or a cache that is away, a
-cache that is rolled back to an old dump, fail-overs that lose what was not replicated, restores, and
-processes that begin anew are drawn by hypothesis; every response is held against the history of what was committed when:
+cache that is rolled back to an old dump, fail-overs that lose what was not replicated, restores,
+and processes that begin anew are drawn by hypothesis; every response is held against the history
+of what was committed when:
 
     I2  what a process answers of an identifier never goes back
     I3  what is not marked as stale is not older than the bound, nor lost for longer

@@ -118,4 +118,4 @@ def test_one_of_the_sample_is_verified(vectors):
     trust = Trust.parse(json.dumps(vectors["trust"]).encode())
     checker = Checker(trust, sample=5)
     found = [checker.answer(row["document"]["identifier"], raw) for _ in range(10)]
-    assert [number for number, complaint in enumerate(found, 1) if complaint] == [5, 10]
+    assert [number for number, complaint in enumerate(found, 1) if complaint] == [1, 6]

@@ -187,6 +187,7 @@ def test_an_open_loop_out_of_bounds_is_refused(given, capsys):
         ["--records", "0"],
         ["--misses", "1.5"],
         ["--check-hold", "3"],
+        ["--shape", "step", "--time", "39"],
     ],
 )
 def test_a_load_out_of_bounds_is_refused(given, capsys):
