@@ -6,6 +6,7 @@ that single requests get, and what had to be read is kept for them.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -73,6 +74,8 @@ class Batch:
         for at in range(0, len(asked), SLICE):
             lines = await self._lines(asked[at : at + SLICE])
             await send({"type": "http.response.body", "body": lines, "more_body": True})
+            # Sending does not wait while the client keeps up; the poll of the changes has to run.
+            await asyncio.sleep(0)
         await finish(send)
 
     async def _lines(self, asked: Sequence[Json]) -> bytes:

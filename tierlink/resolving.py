@@ -49,6 +49,7 @@ class Manner:
     announce: Callable[[], Awaitable[None]]  # once it serves
     routes: Callable[[Resolver], Sequence[Route]] = lambda _: ()
     signals: Sequence[signal.Signals] = server.STOPPING
+    accepting: server.Accepting | None = None
 
 
 async def alone(node: Node, url: str, sockets: list[socket.socket]) -> None:
@@ -80,7 +81,13 @@ async def serve(
                 together, manner.announce, partial(follow_root, store, reading.verifier)
             )
             await server.serve(
-                cast("ASGIApp", app), door, sockets, beside, ending=ending, signals=manner.signals
+                cast("ASGIApp", app),
+                door,
+                sockets,
+                beside,
+                ending=ending,
+                signals=manner.signals,
+                accepting=manner.accepting,
             )
 
 

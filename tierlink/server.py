@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
+from typing import TypeAlias, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +21,11 @@ from tierlink.ending import Ending, Step
 BACKLOG = 4096
 GRACE_SECONDS = 10  # for requests under way when the node is told to stop
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+# What makes a server of sockets and what answers on their connections.
+Accepting: TypeAlias = Callable[
+    [list[socket.socket], Callable[[], asyncio.Protocol]], asyncio.base_events.Server
+]
 
 _ACCEPTED = 0.01  # seconds in which what was accepted last becomes a connection that can be told
 
@@ -81,9 +87,14 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         ending: Ending | None = None,
         signals: Sequence[signal.Signals] = STOPPING,
+        accepting: Accepting | None = None,
     ) -> None:
-        """Each of `signals` tells the end; a second one hurries it (`tierlink.ending`)."""
+        """Each of `signals` tells the end; a second one hurries it (`tierlink.ending`).
+
+        `accepting` makes what accepts connections, in place of the event loop's own servers.
+        """
         super().__init__(config)
+        self._accepting = accepting
         self.ending = ending or Ending()
         self.ending.heard = self._look
         self._signals = signals
@@ -91,6 +102,22 @@ class Server(uvicorn.Server):
     def _look(self) -> None:
         self.should_exit = self.should_exit or self.ending.step >= Step.CLOSING
         self.force_exit = self.force_exit or self.ending.step is Step.AT_ONCE
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        if self._accepting is None:
+            await super().startup(sockets)
+            return
+        loop = asyncio.get_running_loop()
+        assert sockets is not None
+
+        def connection() -> asyncio.Protocol:
+            kind = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+            state = self.server_state
+            return kind(config=self.config, server_state=state, app_state={}, _loop=loop)
+
+        self.servers = [self._accepting(sockets, connection)]
+        self.started = True
 
     async def on_tick(self, counter: int) -> bool:
         """Notice, ten times a second, that a lame duck has waited long enough."""
@@ -150,12 +177,13 @@ async def serve(
     *,
     ending: Ending | None = None,
     signals: Sequence[signal.Signals] = STOPPING,
+    accepting: Accepting | None = None,
 ) -> None:
     """Serve until told to stop; `then` runs beside it once connections are accepted.
 
     What `then` raises ends the server and is raised here.
     """
-    server = Server(configured(app, http), ending, signals)
+    server = Server(configured(app, http), ending, signals, accepting)
     serving = asyncio.create_task(server.serve(sockets))
     beside = asyncio.create_task(_beside(server, then))
     await asyncio.wait({serving, beside}, return_when=asyncio.FIRST_COMPLETED)

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from itertools import count
+from typing import cast
 
 import uvloop
 
@@ -28,6 +29,7 @@ from tierlink import server
 from tierlink.ending import Step
 from tierlink.node import Node
 from tierlink.resolving import Manner, serve
+from tierlink.workers.accepting import Accepting
 from tierlink.workers.channel import FORMAT, Channel, Handed, Kind, Message, pack
 from tierlink.workers.following import Following
 from tierlink.workers.process import arguments
@@ -66,7 +68,13 @@ class Work:
                 fix="restart the node as a whole",
             )
         self._number = str(start["worker"])
-        manner = Manner(self._following, self._announce, self._routes, signals=(signal.SIGTERM,))
+        manner = Manner(
+            self._following,
+            self._announce,
+            self._routes,
+            signals=(signal.SIGTERM,),
+            accepting=None,
+        )
         await serve(self._node, str(start["database_url"]), self._sockets, self._ending, manner)
 
     def _hear(self, message: Message) -> None:

@@ -7,18 +7,18 @@ one commit, one fsync, over one connection; so it has the least that a registrat
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import time
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from tierlink.embedded.account import choose
 from tierlink.embedded.cluster import DATABASE, ROLE, environment
 from tierlink.embedded.wheel import binaries
 
-from . import harness
+from . import harness, parts
 from .harness import Contestant, Result, Row, Sample, Settings, Target
 from .parts import Holder, node
 
@@ -60,14 +60,20 @@ def _register(contestant: Contestant, holder: Holder, name: str) -> Sample:
     headers = {**holder.headers, "content-type": "application/json"}
     times: list[float] = []
     before = harness.cpu_seconds(contestant.process)
-    with httpx.Client(base_url=contestant.url, headers=headers) as client:
+    connection = http.client.HTTPConnection(urlsplit(contestant.url).netloc)
+    with parts.on_core(1):
         until = time.monotonic() + SECONDS
         for body in bodies:
             began = time.monotonic()
             if began >= until:
                 break
-            client.post("/v1/identifiers", content=body).raise_for_status()
+            connection.request("POST", "/v1/identifiers", body, headers)
+            reply = connection.getresponse()
+            said = reply.read()
+            if reply.status != http.client.CREATED:
+                raise RuntimeError(f"{reply.status}: {said[:300]!r}")
             times.append(time.monotonic() - began)
+    connection.close()
     spent = harness.cpu_seconds(contestant.process) - before
     times.sort()
     return Sample(
