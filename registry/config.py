@@ -135,14 +135,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """Refuse production without its secrets."""
+        """Refuse production without its database; who keeps keys asks for `kek`."""
         if self.profile == "production":
-            for name in _SECRETS:
-                if getattr(self, name) is None:
-                    raise ValueError(
-                        f"{PREFIX}{name.upper()} or {PREFIX}{name.upper()}_FILE is needed "
-                        "in the production profile"
-                    )
+            if self.database_url is None:
+                raise ValueError(
+                    f"{PREFIX}DATABASE_URL or {PREFIX}DATABASE_URL_FILE is needed "
+                    "in the production profile"
+                )
             if self.recovery_seconds < RECOVERY_MINIMUM:
                 raise ValueError(
                     f"{PREFIX}RECOVERY_SECONDS is {RECOVERY_MINIMUM} at least "
@@ -162,8 +161,15 @@ class Settings(BaseSettings):
 
     @property
     def kek(self) -> bytes | None:
-        """The key-encryption key, 32 bytes."""
-        return None if self.keyring_key is None else decode_key(self.keyring_key.get_secret_value())
+        """The key-encryption key, 32 bytes; raise BadInput where production goes without."""
+        if self.keyring_key is not None:
+            return decode_key(self.keyring_key.get_secret_value())
+        if self.profile == "production":
+            raise BadInput(
+                f"{PREFIX}KEYRING_KEY or {PREFIX}KEYRING_KEY_FILE is needed "
+                "in the production profile"
+            )
+        return None
 
 
 def decode_key(text: str) -> bytes:

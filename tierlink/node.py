@@ -60,7 +60,6 @@ class Node:
     def database(self) -> Iterator[str]:
         """Give the URL of the database; where none is given, run the embedded one."""
         if self.registry.url is not None:
-            self.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             yield self.registry.url
             return
         from tierlink import embedded  # noqa: PLC0415  (an extra)

@@ -105,6 +105,8 @@ def _run(
     sockets = server.listen(node.node.host, node.node.port)
     try:
         with node.database() as url:
+            # The embedded database has made it; resolvers and migrations have nothing to keep.
+            node.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             if migrated:
                 migrations.upgrade(url)
             uvloop.run(role(node, url, sockets))

@@ -73,7 +73,7 @@ class Work:
             self._announce,
             self._routes,
             signals=(signal.SIGTERM,),
-            accepting=None,
+            accepting=cast("server.Accepting", Accepting),
         )
         await serve(self._node, str(start["database_url"]), self._sockets, self._ending, manner)
 

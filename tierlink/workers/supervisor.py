@@ -196,6 +196,9 @@ class Supervisor:
                 self._all.discard(worker)
                 if self._herald is not None:
                     self._herald.leave(worker.channel)
+            if self._ending.step >= Step.CLOSING:
+                for bound in self._sockets:
+                    bound.close()  # who comes now is refused at once, and goes elsewhere
             await asyncio.sleep(REAP_SECONDS)
 
     # S3
