@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from registry.log.witnesses import GRACE, PATIENCE, Member, Witnesses, parse_members
-from schemas.checkpoint import COSIGNATURE, NoteKey, cosign, quorum, verify_note
+from schemas.checkpoint import COSIGNATURE, NoteKey, cosign, verify_note
 from schemas.errors import BadInput
 from schemas.submission import parse_size
 from tests.parties import GEAR, STEEL, STRANGER
@@ -337,15 +337,6 @@ async def test_two_of_three_with_real_processes(three, tmp_path):
         ):
             assert await log.cosign(asked, before, before + 3) == names[:2]
             assert log.took < GRACE + 1
-            note = GROWING.note(before + 3)
-            for _ in range(
-                5
-            ):  # a round ends by itself, on a busy machine before both have answered
-                lines = await asked.cosign(note, before + 3, ())
-                if len(lines) >= 2:
-                    break
-            _, found = verify_note(note + "".join(lines), LOG, [m.key for m in asked.members])
-            assert quorum(found, 2, now()) <= now()
 
 
 async def test_a_forked_log_finds_no_quorum(three):
