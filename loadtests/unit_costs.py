@@ -19,11 +19,9 @@ import io
 import json
 import os
 import platform
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import httpx
+from benchmarks.database import database
 
 from registry.api.transaction import Deps
 from registry.app import create_app
@@ -51,7 +50,6 @@ from schemas.link import DOWNSTREAM, Assertion, Link
 from schemas.policy import LogPolicy
 from schemas.record import ITEM, Record
 from schemas.target import Target
-from tierlink import embedded, migrations
 
 PREFIX, FAR = "88.118.8", "88.118.9"
 LEAST_RECORDS, MOST_RECORDS = 1_000, 1_000_000
@@ -81,24 +79,9 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 def main(given: Sequence[str]) -> int:
     """Measure and print."""
     asked = arguments(given)
-    with _database() as (url, folder):
+    with database() as (url, folder):
         asyncio.run(_measure(asked, url, folder))
     return 0
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[tuple[str, Path]]:
-    folder = Path(tempfile.mkdtemp(prefix="tl-costs-"))  # short, and its account can enter it
-    folder.chmod(0o711)
-    try:
-        server = embedded.start(folder / "node")
-        try:
-            migrations.upgrade(server.url)
-            yield server.url, folder
-        finally:
-            embedded.stop(server)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

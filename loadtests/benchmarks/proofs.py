@@ -14,17 +14,16 @@ import functools
 import gc
 import json
 import random
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import uvloop
 
+from benchmarks.database import database
 from registry.api.transaction import Deps
 from registry.app import create_app
 from registry.bootstrap import found as found_node
@@ -59,7 +58,6 @@ from schemas.source import Proved
 from schemas.target import Target as Pointer
 from schemas.verdict import VALID
 from schemas.verifiable_map import MapProof
-from tierlink import embedded, migrations
 
 from .harness import Result, Row, Sample, Settings, Target
 
@@ -77,7 +75,7 @@ _KEYS = tuple(NoteKey(name, COSIGNATURE, key.public) for name, key in _WITNESSES
 
 def measure(settings: Settings) -> list[Result]:
     """Assemble, verify and weigh proofs."""
-    with _database() as (url, folder):
+    with database() as (url, folder):
         return [uvloop.run(_measure(settings, url, folder)), _weighed()]
 
 
@@ -161,22 +159,6 @@ def _spelled(proved: Proved) -> bytes:
 class _Bench:
     proofs: Proofs
     trust: Trust
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[tuple[str, Path]]:
-    # Not below the scratch folder: the database's account has to reach it, on a short path.
-    folder = Path(tempfile.mkdtemp(prefix="tl-bench-"))
-    folder.chmod(0o711)
-    try:
-        server = embedded.start(folder / "node")
-        try:
-            migrations.upgrade(server.url)
-            yield server.url, folder
-        finally:
-            embedded.stop(server)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pathlib import Path
 import httpx
 import uvloop
 
+from benchmarks.database import database
 from registry import changes
 from registry.api.transaction import Deps
 from registry.app import create_app
@@ -48,7 +47,6 @@ from schemas.keys import PrivateKey, b64encode, sha256
 from schemas.policy import LogPolicy
 from schemas.record import ITEM, Record
 from schemas.target import Target as Pointer
-from tierlink import embedded, migrations
 
 from . import harness
 from .harness import Result, Row, Sample, Settings, Target
@@ -65,7 +63,7 @@ _PLAIN = "CREATE TABLE plain (idx bigint NOT NULL, leaf_hash bytea NOT NULL, lea
 
 def measure(settings: Settings) -> list[Result]:
     """Append at three batch sizes, then register with and without a log."""
-    with _database() as (url, folder):
+    with database() as (url, folder):
         return uvloop.run(_measure(settings, url, folder))
 
 
@@ -91,22 +89,6 @@ class _Bench:
         rows = [Entry(Op.RECORD, n, 1, digest=b64encode(sha256(n.encode()))) for n in names]
         async with self.store.write() as tx:
             await changes.record_many(tx, PREFIX, rows)
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[tuple[str, Path]]:
-    # Not below the scratch folder: the database's account has to reach it, on a short path.
-    folder = Path(tempfile.mkdtemp(prefix="tl-bench-"))
-    folder.chmod(0o711)
-    try:
-        server = embedded.start(folder / "node")
-        try:
-            migrations.upgrade(server.url)
-            yield server.url, folder
-        finally:
-            embedded.stop(server)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager
