@@ -49,6 +49,7 @@ MAX_KEYS = 16
 MAX_REVOKED = 64
 MAX_RESOURCES = 64
 POSSESSION_SECONDS = 600
+MAX_NODE = 512  # characters of a base URL
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-:\[\]]{1,255}(?:/[A-Za-z0-9._~%/\-]{0,255})?")
@@ -402,7 +403,7 @@ def _read_organisation(members: Members) -> dict[str, object]:
 
 
 def _read_node(members: Members) -> str:
-    node = members.maybe_text("node", 512) or ""
+    node = members.maybe_text("node", MAX_NODE) or ""
     if node and not _ORIGIN.fullmatch(node):
         raise members.fail("node", "is not the http(s) base URL of a node", node)
     return node

@@ -5,6 +5,8 @@
     │   ├── BadIdentifier           400 identifier_invalid   names the character and its position
     │   ├── BadRecord               400 record_invalid
     │   ├── BadLink                 400 link_invalid
+    │   ├── BadGrant                400 grant_invalid
+    │   ├── BadNotice               400 notice_invalid
     │   ├── BadQuery                400 query_invalid
     │   └── VerifyError             400 E_…                  a verdict of envelope, chain, answer
     ├── Unauthenticated             401 unauthenticated
@@ -124,6 +126,20 @@ class BadLink(BadInput):
 
     code = "link_invalid"
     title = "Invalid link"
+
+
+class BadGrant(BadInput):
+    """Not a grant of the schema."""
+
+    code = "grant_invalid"
+    title = "Invalid grant"
+
+
+class BadNotice(BadInput):
+    """Not a notice of the schema."""
+
+    code = "notice_invalid"
+    title = "Invalid notice"
 
 
 class BadQuery(BadInput):
