@@ -32,6 +32,7 @@ from schemas.envelope import digest
 from schemas.errors import (
     Conflict,
     Forbidden,
+    PrefixElsewhere,
     PrefixNotFound,
     PrefixSuspended,
     Unavailable,
@@ -92,14 +93,16 @@ class Challenge:
     expires_at: int
 
 
-async def chain(tx: ReadTx, prefix: Prefix) -> Chain:
+async def chain(tx: ReadTx, prefix: Prefix, *, anywhere: bool = False) -> Chain:
     """Return the validated chain of a prefix, from one statement and whatever was verified before.
 
-    Raise PrefixNotFound, or PrefixSuspended where it or a prefix above is suspended. The rows are
-    read each time and only the verdict on exactly these envelopes is remembered, so that a change
-    by any process is seen at once.
+    Raise PrefixNotFound, PrefixSuspended where it or a prefix above is suspended, PrefixElsewhere
+    where another node serves it, unless it may be `anywhere`. The rows are read each time and only
+    the verdict on exactly these envelopes is remembered, so that a change by any process is seen
+    at once.
     """
-    return await _placed(tx, _reaching(await store.lineage(tx, prefix), prefix))
+    links = await store.lineage(tx, prefix)
+    return await _placed(tx, _reaching(links, prefix, anywhere=anywhere))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,21 @@ async def _placed(tx: ReadTx, found: Chain) -> Chain:
     return found.logged({digests[B64(token)]: place for token, place in places.items()})
 
 
-def _reaching(links: Sequence[Link], prefix: Prefix) -> Chain:
+def _reaching(links: Sequence[Link], prefix: Prefix, *, anywhere: bool = False) -> Chain:
     if not links or links[-1].prefix != prefix:
         raise PrefixNotFound(f"nobody was allocated {prefix}", value=str(prefix))
+    if not anywhere:
+        _check_here(links[-1])
     return _standing(links)
+
+
+def _check_here(link: Link) -> None:
+    if link.home is not None:
+        raise PrefixElsewhere(
+            f"{link.prefix} is served by another node",
+            value=link.home,
+            fix=f"send this to {link.home}",
+        )
 
 
 def _standing(links: Sequence[Link]) -> Chain:
@@ -216,13 +230,14 @@ async def challenge(tx: WriteTx, caller: Caller, prefix: Prefix, kid: str, now: 
 
 
 async def allocate(
-    tx: WriteTx, keyring: Keyring, caller: Caller, wanted: Wanted, now: int
+    tx: WriteTx, keyring: Keyring, caller: Caller, wanted: Wanted, now: int, *, here: str = ""
 ) -> tuple[Holding, NewKey]:
     """Give a prefix below the caller's own to a holder, with an API key, in four steps.
 
     1. the caller's prefix is the nearest above, stands, and nothing is allocated below or at it;
     2. the holder's keys: hosted ones are made, others proved; 3. the delegation: signed with the
     parent's hosted key or checked as given, and valid for every verifier; 4. rows and change.
+    `here` is the base URL of this node: a prefix of another one is known here and not held.
     """
     prefix, parent = wanted.prefix, caller.prefix
     # 1
@@ -240,13 +255,16 @@ async def allocate(
     delegations.check_revocations(None, delegation, 0)
     # 4
     salt = secrets.token_bytes(SALT_BYTES)
+    home = wanted.node if wanted.node not in ("", here) else None
     if not await store.insert_prefix(
-        tx, prefix, parent, wanted.organisation, delegation=envelope.token, salt=salt
+        tx, prefix, parent, wanted.organisation, delegation=envelope.token, salt=salt, home=home
     ):
         raise _taken(prefix)
     api_key = await accounts.create_key(tx, prefix, now, label="first key")
     await _record(tx, prefix, 1, envelope.digest)
-    row = Row(prefix, parent, wanted.organisation, ACTIVE, 1, envelope.token, offer.hosted)
+    row = Row(
+        prefix, parent, wanted.organisation, ACTIVE, 1, envelope.token, offer.hosted, home=home
+    )
     return Holding(row, delegation), api_key
 
 
@@ -254,6 +272,7 @@ async def _free(tx: WriteTx, parent: Prefix, prefix: Prefix) -> Chain:
     """Lock the parent and return its chain; raise unless `prefix` is its to allocate, and free."""
     await store.lock(tx, parent)
     links = await store.lineage(tx, prefix)
+    _check_here(links[-1])
     nearest = links[-1].prefix
     if nearest == prefix:
         raise _taken(prefix)

@@ -137,25 +137,29 @@ class Reader:
         """Return at once what changed since `after`, oldest first, and the new watermark.
 
         About `limit` changes at most, all those of one transaction together; `more` says that
-        the new watermark is not yet that of now.
+        the new watermark is not yet that of now. `floor` where some since `after` are not kept any
+        more: all from there on are.
         """
         since = None if after is None else after.position
         async with self._statement() as (driver, place):
-            moment, row, rows = await reads.changes(driver, since, limit)
-        now = _watermark(moment, place)
-        canary = None if row is None else Canary(row.xid, row.age)
+            told = await reads.changes(driver, since, limit)
+        now = _watermark(told.moment, place)
+        canary = None if told.canary is None else Canary(told.canary.xid, told.canary.age)
         if after is None or after.epoch != now.epoch:
             return Batch((), now, canary=canary)
         changes = tuple(
-            Change(item.xid, Op(item.op), item.about, item.version, item.also) for item in rows
+            Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in told.rows
         )
-        if len(rows) < limit:
+        floor = told.since if after.position < told.since else None
+        if len(changes) < limit:
             # The snapshot of another node of the same history may lie further back than `after`.
             position = max(now.position, after.position)
-            return Batch(changes, Watermark(now.epoch, position), canary=canary)
-        reached = rows[-1].xid + 1
+            return Batch(changes, Watermark(now.epoch, position), canary=canary, floor=floor)
+        reached = changes[-1].position + 1
         more = reached < now.position
-        return Batch(changes, Watermark(now.epoch, reached), more=more, canary=canary)
+        return Batch(
+            changes, Watermark(now.epoch, reached), more=more, canary=canary, floor=floor
+        )
 
 
 async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
@@ -235,11 +239,9 @@ class _View:
 
     def found(self, identifier: Identifier, *, whole: bool) -> Found:
         """Return what there is on one identifier."""
-        prefix = str(identifier.prefix)
-        if prefix not in self._prefixes:
-            return Found(identifier, State.FOREIGN)
-        if self._is_suspended(prefix):
-            return Found(identifier, State.PREFIX_SUSPENDED)
+        away = self._away(identifier.prefix)
+        if away is not None:
+            return Found(identifier, away)
         first = self._records.get(identifier.text) or self._covering(identifier)
         if first is None:
             return Found(identifier, State.MISSING)
@@ -272,10 +274,22 @@ class _View:
                 yield from heard
 
     def may_speak(self, row: reads.LinkRow) -> bool:
-        """Tell whether the prefix of who stated a link lives here and is not suspended."""
+        """Tell whether the prefix of who stated a link is known here and is not suspended."""
         speaker = row.far if row.side == row.direction else row.near
         prefix = speaker.partition("/")[0]
         return prefix in self._prefixes and not self._is_suspended(prefix)
+
+    def _away(self, prefix: Prefix) -> State | None:
+        """Tell why nothing under a prefix answers here; None where it does."""
+        held = (self._prefixes.get(str(item)) for item in (prefix, *prefix.ancestors()))
+        nearest = next((row for row in held if row is not None), None)
+        if nearest is None:
+            return State.NOWHERE
+        if self._is_suspended(nearest.prefix):
+            return State.PREFIX_SUSPENDED
+        if nearest.home is not None:
+            return State.FOREIGN
+        return None if nearest.prefix == str(prefix) else State.NOWHERE
 
     def _covering(self, identifier: Identifier) -> reads.RecordRow | None:
         """Find the class whose rule answers: the longest head, then the smallest identifier."""

@@ -117,7 +117,7 @@ async def as_holder(tx: WriteTx, caller: Caller, prefix: Prefix, now: int) -> tu
     caller.must_hold(prefix)
     await store.lock(tx, prefix)
     held = await prefixes.show(tx, prefix)
-    mine = await prefixes.chain(tx, prefix)
+    mine = await prefixes.chain(tx, prefix, anywhere=True)
     mine.check_time(now)
     return held, mine
 

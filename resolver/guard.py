@@ -26,7 +26,8 @@ BURST = 2_000.0  # at once, after a quiet while; and as deep as it goes into deb
 PREFIXES = 65_536  # remembered
 
 _BITS = 1 << 23
-_VAIN = frozenset({State.MISSING, State.FOREIGN})
+_UNALLOCATED = frozenset({State.FOREIGN, State.NOWHERE})
+_VAIN = _UNALLOCATED | {State.MISSING}
 
 
 class Guard:
@@ -58,14 +59,14 @@ class Guard:
 
     def learn(self, identifier: Identifier, state: State) -> None:
         """G1, G2: take note of what a read found."""
-        if state is not State.FOREIGN:
+        if state not in _UNALLOCATED:
             if len(self._allocated) >= PREFIXES:
                 self._allocated.clear()
             self._allocated.add(identifier.prefix)
         if state not in _VAIN:
             self.know(identifier.text)
             return
-        account = None if state is State.FOREIGN else identifier.prefix
+        account = None if state in _UNALLOCATED else identifier.prefix
         left = max(self._now(account) - 1, -self._burst)
         if account not in self._left and len(self._left) >= PREFIXES:
             self._left.clear()

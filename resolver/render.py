@@ -301,7 +301,7 @@ def refusal(reading: Reading) -> TierlinkError | None:
             value=text,
             fix="ask whoever allocated the prefix",
         )
-    if reading.state is State.FOREIGN:
+    if reading.state in {State.FOREIGN, State.NOWHERE}:
         return PrefixNotFound(
             f"no prefix is allocated here that holds {prefix}",
             value=text,

@@ -71,7 +71,7 @@ class Statements:
             return Described(code=IdentifierNotFound.code)
         if found.state is State.PREFIX_SUSPENDED:
             return Described(code=PrefixSuspended.code)
-        if found.state is State.FOREIGN or not found.records:
+        if found.state in {State.FOREIGN, State.NOWHERE} or not found.records:
             return Described()
         try:
             envelope, record = self._record(found.records[0])

@@ -137,7 +137,7 @@ class Tracer:
             raise IdentifierNotFound(
                 "nobody registered this identifier and no class rule covers it", value=root.text
             )
-        if found.state is State.FOREIGN:
+        if found.state in {State.FOREIGN, State.NOWHERE}:
             raise PrefixNotFound("this prefix does not live here", value=str(root.prefix))
         if found.state is State.PREFIX_SUSPENDED:
             raise PrefixSuspended("the prefix, or one above it, is suspended", value=root.text)

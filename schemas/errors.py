@@ -24,7 +24,8 @@
     │   ├── AlreadyRegistered       409 already_registered
     │   ├── HasChildren             409 has_children
     │   ├── ParentUnfit             409 parent_unfit
-    │   └── KeyNotHosted            409 key_not_hosted
+    │   ├── KeyNotHosted            409 key_not_hosted
+    │   └── PrefixElsewhere         409 prefix_elsewhere     another node serves the prefix
     ├── Retired                     410 retired
     ├── VersionStale                412 version_stale
     ├── TooLarge                    413 too_large
@@ -281,6 +282,13 @@ class KeyNotHosted(Conflict):
 
     code = "key_not_hosted"
     title = "Key not hosted"
+
+
+class PrefixElsewhere(Conflict):
+    """Another node serves the prefix: what is under it is written there."""
+
+    code = "prefix_elsewhere"
+    title = "Served elsewhere"
 
 
 class Retired(TierlinkError):

@@ -42,7 +42,8 @@ class State(enum.StrEnum):
     RETIRED = "retired"  # a tombstone
     MISSING = "missing"  # the prefix lives here, the identifier does not
     PREFIX_SUSPENDED = "prefix_suspended"
-    FOREIGN = "foreign"  # the prefix does not live here
+    FOREIGN = "foreign"  # the prefix is another node's, or below what is: ask there
+    NOWHERE = "nowhere"  # it would be delegated here, and is delegated to nobody
 
 
 _STATES = frozenset(state.value for state in State)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     Row as SqlRow,
     Select,
+    Text,
     exists,
     func,
     insert,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.dialects.postgresql import ARRAY, insert as upsert
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import (
@@ -60,6 +61,7 @@ class Link:
     status: str
     delegation: str
     run: tuple[str, ...] = ()
+    home: str | None = None  # the node that serves it, None for this one
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -89,17 +91,23 @@ class Row:
     hosted: bool
     run: tuple[str, ...] = ()
     recovery: Recovery | None = None
+    home: str | None = None
 
 
 async def lineage(tx: ReadTx, prefix: Prefix) -> Sequence[Link]:
     """Return what is allocated of a prefix and its ancestors, the root first. One statement."""
     names = [str(item) for item in (prefix, *prefix.ancestors())]
     query = select(
-        prefixes.c.prefix, prefixes.c.status, prefixes.c.delegation, prefixes.c.run
+        prefixes.c.prefix,
+        prefixes.c.status,
+        prefixes.c.delegation,
+        prefixes.c.run,
+        prefixes.c.home,
     ).where(prefixes.c.prefix.in_(names))
     rows = await tx.connection.execute(query)
     links = [
-        Link(Prefix.parse(row.prefix), row.status, row.delegation, tuple(row.run)) for row in rows
+        Link(Prefix.parse(row.prefix), row.status, row.delegation, tuple(row.run), row.home)
+        for row in rows
     ]
     return sorted(links, key=lambda link: len(link.prefix.labels))
 
@@ -195,6 +203,9 @@ async def insert_prefix(
     *,
     delegation: str,
     salt: bytes,
+    sequence: int = 1,
+    run: Sequence[str] = (),
+    home: str | None = None,
 ) -> bool:
     """Store a new prefix with its holder; False where it is taken (roll back then)."""
     holder = (
@@ -208,11 +219,23 @@ async def insert_prefix(
         null() if parent is None else literal(str(parent)),
         holder.c.id,
         literal(ACTIVE),
-        literal(1),
+        literal(sequence),
         literal(delegation),
         literal(salt, LargeBinary),
+        literal(list(run), ARRAY(Text)),
+        null() if home is None else literal(home),
     )
-    names = ["prefix", "parent", "organisation_id", "status", "sequence", "delegation", "salt"]
+    names = [
+        "prefix",
+        "parent",
+        "organisation_id",
+        "status",
+        "sequence",
+        "delegation",
+        "salt",
+        "run",
+        "home",
+    ]
     statement = (
         upsert(prefixes)
         .from_select(names, values)
@@ -258,6 +281,17 @@ async def set_status(tx: WriteTx, prefix: Prefix, status: str) -> bool:
     return (await tx.connection.execute(statement)).one_or_none() is not None
 
 
+async def set_home(tx: WriteTx, prefix: Prefix, home: str | None) -> bool:
+    """Set which node serves a prefix, None for this one; tell whether it was another."""
+    statement = (
+        update(prefixes)
+        .where(prefixes.c.prefix == str(prefix), prefixes.c.home.is_distinct_from(home))
+        .values(home=home)
+        .returning(prefixes.c.prefix)
+    )
+    return (await tx.connection.execute(statement)).one_or_none() is not None
+
+
 async def insert_node(tx: WriteTx, incarnation: str) -> bool:
     """Name this history of the database; False where it has a name (waits for a rival)."""
     statement = (
@@ -293,6 +327,7 @@ def _rows() -> Select[*tuple[Any, ...]]:
         organisations.c.lei,
         hosted.label("hosted"),
         prefixes.c.run,
+        prefixes.c.home,
         recoveries.c.sequence.label("recovery_sequence"),
         recoveries.c.delegation.label("recovery_delegation"),
         recoveries.c.effective_at,
@@ -314,4 +349,5 @@ def _row(row: SqlRow[*tuple[Any, ...]]) -> Row:
         recovery=None
         if row.effective_at is None
         else Recovery(row.recovery_sequence, row.recovery_delegation, row.effective_at),
+        home=row.home,
     )

@@ -73,12 +73,16 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRow:
-    """A prefix that lives here; `run` are the delegations its newest one rests on, in order."""
+    """A prefix that is known here; `run` are the delegations its newest one rests on, in order.
+
+    `home` is the node that serves it, None for this one.
+    """
 
     prefix: str
     status: str
     delegation: str
     run: tuple[str, ...] = ()
+    home: str | None = None
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -114,6 +118,16 @@ class CanaryRow:
 
     xid: int
     age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one reading of the outbox told; every change from position `since` on is kept."""
+
+    moment: Moment
+    canary: CanaryRow | None
+    since: int
+    rows: list[ChangeRow]
 
 
 # A crash takes back what ids were given to transactions that had flushed nothing, and gives them
@@ -251,9 +265,9 @@ def _prefixes(far: str) -> str:
 wanted AS MATERIALIZED (
     SELECT w.prefix FROM unnest($4::text[]) AS w (prefix){far}
 ), holder AS MATERIALIZED (
-    SELECT p.prefix, p.status, p.delegation, p.run
+    SELECT p.prefix, p.status, p.delegation, p.run, p.home
     FROM wanted AS w CROSS JOIN LATERAL (
-        SELECT p.prefix, p.status, p.delegation, p.run FROM prefixes AS p
+        SELECT p.prefix, p.status, p.delegation, p.run, p.home FROM prefixes AS p
         WHERE p.prefix = w.prefix OFFSET 0
     ) AS p
 )"""
@@ -270,8 +284,8 @@ _SELECT_LINKS = """
 UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occurrence, s.side,
     s.rank, s.envelope FROM stated AS s"""
 _SELECT_PREFIXES = """
-UNION ALL SELECT 'prefix', p.prefix, p.status, array_to_string(p.run, ' '), NULL, NULL, NULL, NULL,
-    NULL, p.delegation FROM holder AS p"""
+UNION ALL SELECT 'prefix', p.prefix, p.status, array_to_string(p.run, ' '), p.home, NULL, NULL,
+    NULL, NULL, p.delegation FROM holder AS p"""
 
 
 def _select_records(source: str) -> str:
@@ -306,6 +320,7 @@ CHANGES = f"""
 WITH{_MOMENT}
 SELECT m.system, m.timeline, m.incarnation, m.xmin, m.standby, m.recovered,
     k.xid AS canary, extract(epoch FROM clock_timestamp() - k.at)::float8 AS age,
+    (SELECT n.changes_since FROM node AS n WHERE n.id = 1) AS since,
     c.xid, c.op, c.about, c.version, c.also
 FROM moment AS m LEFT JOIN canary AS k ON k.id = 1 LEFT JOIN LATERAL (
     SELECT c.xid, c.id, c.op, c.about, c.version, c.also FROM changes AS c
@@ -340,14 +355,13 @@ async def edges(
     return _sorted(await driver.fetch(EDGES, *_asked(identifiers), limit, direction))
 
 
-async def changes(
-    driver: asyncpg.Connection[Any], since: int | None, limit: int
-) -> tuple[Moment, CanaryRow | None, list[ChangeRow]]:
+async def changes(driver: asyncpg.Connection[Any], since: int | None, limit: int) -> Told:
     """Read about `limit` changes from position `since` (None: none), the last xid's wholly."""
     rows = await driver.fetch(CHANGES, since, limit)
-    moment, (xid, age) = Moment(*rows[0][:6]), rows[0][6:8]
+    moment, (xid, age, kept) = Moment(*rows[0][:6]), rows[0][6:9]
     canary = None if xid is None else CanaryRow(xid, age)
-    return moment, canary, [ChangeRow(*row[8:]) for row in rows if row["xid"] is not None]
+    told = [ChangeRow(*row[9:]) for row in rows if row["xid"] is not None]
+    return Told(moment, canary, kept or 0, told)
 
 
 def _asked(
@@ -377,5 +391,6 @@ def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
             case "link":
                 read.links.append(LinkRow(*row[1:10]))
             case "prefix":
-                read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], tuple(row[3].split()))
+                run = tuple(row[3].split())
+                read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], run, row[4])
     return read

@@ -7,7 +7,8 @@ Identifiers and prefixes are stored as their canonical text, `COLLATE "C"`: byte
 canonical order, and no locale upgrade can corrupt an index.
 
 Current state and history are apart: `identifiers` and `assertions` hold the newest version, the
-`…_history` tables those that were replaced. Nothing updates or deletes a row of `changes`.
+`…_history` tables those that were replaced. Nothing updates a row of `changes`; what both of its
+readers have passed is deleted after a time (ADR 27).
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ node = Table(
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     _text("incarnation"),
     _now("created_at"),
+    # Every change from this position on is in `changes`; of what is below some may be gone.
+    Column("changes_since", Xid8, nullable=False, server_default=text("'0'")),
     CheckConstraint("id = 1", name="one_row"),
 )
 
@@ -119,6 +122,8 @@ prefixes = Table(
     # `delegation` needs them, so they are read with it. Empty where it is the parent's, and for
     # the root, whose earlier versions are in the history alone.
     Column("run", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The base URL of the node that serves the prefix; null where that is this one.
+    Column("home", Text),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     Index(None, "parent", "prefix"),
 )
@@ -165,6 +170,7 @@ challenges = Table(
     _text("kid"),
     _now("created_at"),
     Index(None, "prefix", "kid"),
+    Index(None, "created_at"),
 )
 
 idempotency = Table(

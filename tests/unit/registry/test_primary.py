@@ -80,7 +80,7 @@ async def test_it_waits_for_a_standby_that_gets_there(pair):
         await asyncio.sleep(0.3)
         assert not waiting.done()
         await asyncio.to_thread(pair.standby.execute, "SELECT pg_wal_replay_resume()")
-        assert (await waiting).found[NOBODY].state is State.FOREIGN
+        assert (await waiting).found[NOBODY].state is State.NOWHERE
         assert 0.2 < reader.replay_lag < 20
 
 

@@ -55,9 +55,9 @@ class TestStates:
             pytest.param("88.100/GEAR-2026-7", State.MISSING, [], id="no rule fits"),
             pytest.param("88.100/GEAR-2026-000002", State.COVERED, ["88.100/GEAR"], id="covered"),
             pytest.param("88.101/GEAR-2026-000002", State.MISSING, [], id="rule of another prefix"),
-            pytest.param("88.102/X", State.FOREIGN, [], id="prefix of nobody here"),
-            pytest.param("88.100.1/X", State.FOREIGN, [], id="below one that is here"),
-            pytest.param("99/X", State.FOREIGN, [], id="another branch"),
+            pytest.param("88.102/X", State.NOWHERE, [], id="prefix of nobody"),
+            pytest.param("88.100.1/X", State.NOWHERE, [], id="below one that is here"),
+            pytest.param("99/X", State.NOWHERE, [], id="another branch"),
         ],
     )
     @pytest.mark.parametrize("whole", [True, False])
@@ -187,7 +187,7 @@ class TestLinks:
     async def test_a_far_end_of_another_node(self, reader, stock):
         (token,) = await stock.state(assertion("downstream", "77.1.2/ORE", GEAR))
         assert (await one(reader, GEAR)).assertions == (token,)
-        assert (await one(reader, "77.1.2/ORE")).state is State.FOREIGN
+        assert (await one(reader, "77.1.2/ORE")).state is State.NOWHERE
 
     async def test_many_links_of_one_direction_do_not_hide_the_other(self, reader, stock):
         uses = [assertion("upstream", STEEL, f"88.100/U{n:04}") for n in range(MAX_LINKS + 20)]

@@ -1,0 +1,120 @@
+"""Adoption: what other nodes delegated, known here as well.
+
+A node that holds a prefix below another node's knows the chain above it: the roots, and each
+delegation from there down. So it knows the chains of partners whose statements it keeps. What is
+adopted is verified under our own root, in these steps:
+
+    1. the delegations offered make a valid chain from our root to the prefix
+    2. the home of each prefix: the node its delegation names, else that of the one above
+    3. a prefix that is not known yet is taken in; of one that is, what is newer replaces what
+       stands, and what is older is passed over: nobody brings a delegation back
+    4. each is told as a change, so that caches follow and our log has what we rely on
+
+What this node delegated itself is never adopted from others: its word stands here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from registry import changes
+from registry.store import prefixes as store
+from registry.store.engine import WriteTx
+from registry.store.prefixes import Organisation
+from schemas.chain import Chain, Trust, index
+from schemas.change import Op
+from schemas.delegation import Delegation, parse_root
+from schemas.envelope import digest
+from schemas.identifier import Prefix
+from schemas.leaf import SALT_BYTES, What
+
+ROOT = Prefix(())
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where this node is: its own base URL, and that of the node which serves the root.
+
+    `root` is empty on the node of the root.
+    """
+
+    url: str = ""
+    root: str = ""
+
+    def home(self, node: str) -> str | None:
+        """Return a base URL as a home is stored: None for this node."""
+        found = node.rstrip("/")
+        return None if found in ("", self.url.rstrip("/")) else found
+
+
+async def adopt(
+    tx: WriteTx, prefix: Prefix, offered: Sequence[object], here: Here
+) -> tuple[Prefix, ...]:
+    """Take in the chain of a prefix; return what changed, root-most first; raise VerifyError."""
+    # 1
+    found = await _chain(tx, prefix, offered)
+    changed: list[Prefix] = []
+    home = here.home(here.root)
+    for subject, group in groupby(found.delegations[1:], key=lambda item: item.subject):
+        run = list(group)
+        # 2
+        home = here.home(run[-1].node) if run[-1].node else home
+        # 3
+        if await _take(tx, run, home):
+            changed.append(subject)
+    return tuple(changed)
+
+
+async def _chain(tx: WriteTx, prefix: Prefix, offered: Sequence[object]) -> Chain:
+    row = await store.find(tx, ROOT)
+    assert row is not None, "a node is founded before it adopts"
+    root = Chain((parse_root(row.delegation)[1],))
+    return Trust(root).chain(prefix, index(offered))
+
+
+async def _take(tx: WriteTx, run: Sequence[Delegation], home: str | None) -> bool:
+    newest = run[-1]
+    subject = newest.subject
+    tokens = [item.envelope.token for item in run if item.envelope is not None]
+    known = await store.lock(tx, subject)
+    row = await store.find(tx, subject) if known else None
+    if row is None:
+        await _insert(tx, newest, tokens, home)
+    elif row.sequence < newest.sequence:
+        await store.replace_delegation(tx, subject, newest.sequence, tokens[-1], tokens[:-1])
+        await store.set_home(tx, subject, home)
+    elif row.sequence > newest.sequence or not await store.set_home(tx, subject, home):
+        return False
+    # 4
+    await changes.record(
+        tx,
+        Op.PREFIX,
+        subject,
+        str(subject),
+        newest.sequence,
+        digest=digest(tokens[-1]),
+        what=What.DELEGATION,
+    )
+    return True
+
+
+async def _insert(tx: WriteTx, newest: Delegation, tokens: Sequence[str], home: str | None) -> None:
+    organisation = {name: str(value) for name, value in newest.organisation.items()}
+    await store.insert_prefix(
+        tx,
+        newest.subject,
+        newest.parent,
+        Organisation(
+            organisation.get("name", str(newest.subject)),
+            organisation.get("uscc"),
+            organisation.get("lei"),
+        ),
+        delegation=tokens[-1],
+        salt=secrets.token_bytes(SALT_BYTES),
+        sequence=newest.sequence,
+        run=tokens[:-1],
+        home=home,
+    )
