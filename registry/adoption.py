@@ -23,13 +23,14 @@ from itertools import groupby
 from registry import changes
 from registry.store import prefixes as store
 from registry.store.engine import WriteTx
-from registry.store.prefixes import Organisation
+from registry.store.prefixes import ACTIVE, SUSPENDED, Organisation
 from schemas.chain import Chain, Trust, index
 from schemas.change import Op
 from schemas.delegation import Delegation, parse_root
 from schemas.envelope import digest
 from schemas.identifier import Prefix
-from schemas.leaf import SALT_BYTES, What
+from schemas.leaf import SALT_BYTES, What, status_digest
+from schemas.root import advance
 
 ROOT = Prefix(())
 
@@ -56,8 +57,8 @@ async def adopt(
     """Take in the chain of a prefix; return what changed, root-most first; raise VerifyError."""
     # 1
     found = await _chain(tx, prefix, offered)
-    changed: list[Prefix] = []
     home = here.home(here.root)
+    changed = [ROOT] if await store.set_home(tx, ROOT, home) else []
     for subject, group in groupby(found.delegations[1:], key=lambda item: item.subject):
         run = list(group)
         # 2
@@ -66,6 +67,40 @@ async def adopt(
         if await _take(tx, run, home):
             changed.append(subject)
     return tuple(changed)
+
+
+async def renew_root(tx: WriteTx, versions: Sequence[str], now: int) -> tuple[Prefix, ...]:
+    """Go on with newer root versions, each following the one before (step C1); raise VerifyError.
+
+    Return the root where there was a newer one, else nothing.
+    """
+    await store.lock(tx, ROOT)
+    row = await store.find(tx, ROOT)
+    assert row is not None, "a node is founded before it adopts"
+    current = parse_root(row.delegation)[1]
+    newest = advance(current, versions, now)
+    if newest.sequence == current.sequence:
+        return ()
+    for token in versions:
+        root = parse_root(token)[1]
+        if root.sequence > current.sequence:
+            await store.replace_delegation(tx, ROOT, root.sequence, token)
+            await _tell(tx, root, token)
+    return (ROOT,)
+
+
+async def mirror(tx: WriteTx, prefix: Prefix, *, suspended: bool) -> bool:
+    """Suspend or resume a prefix as the node of its parent does; tell whether that was new."""
+    await store.lock(tx, prefix)
+    row = await store.find(tx, prefix)
+    status = SUSPENDED if suspended else ACTIVE
+    if row is None or not await store.set_status(tx, prefix, status):
+        return False
+    said = status_digest(digest(row.delegation), suspended=suspended)
+    await changes.record(
+        tx, Op.PREFIX, prefix, str(prefix), row.sequence, digest=said, what=What.STATUS
+    )
+    return True
 
 
 async def _chain(tx: WriteTx, prefix: Prefix, offered: Sequence[object]) -> Chain:
@@ -89,16 +124,21 @@ async def _take(tx: WriteTx, run: Sequence[Delegation], home: str | None) -> boo
     elif row.sequence > newest.sequence or not await store.set_home(tx, subject, home):
         return False
     # 4
+    await _tell(tx, newest, tokens[-1])
+    return True
+
+
+async def _tell(tx: WriteTx, said: Delegation, token: str) -> None:
+    subject = said.subject
     await changes.record(
         tx,
         Op.PREFIX,
         subject,
         str(subject),
-        newest.sequence,
-        digest=digest(tokens[-1]),
+        said.sequence,
+        digest=digest(token),
         what=What.DELEGATION,
     )
-    return True
 
 
 async def _insert(tx: WriteTx, newest: Delegation, tokens: Sequence[str], home: str | None) -> None:

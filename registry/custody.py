@@ -18,6 +18,7 @@ from registry.store.engine import WriteTx
 from schemas.delegation import (
     DELEGATE_USE,
     POSSESSION_SECONDS,
+    RECORD_USE,
     DelegatedKey,
     Delegation,
     parse_delegation,
@@ -26,7 +27,7 @@ from schemas.delegation import (
 from schemas.envelope import DELEGATION, ROOT, Envelope, cosign, parse
 from schemas.errors import BadInput, Conflict, KeyNotHosted
 from schemas.identifier import Prefix
-from schemas.keys import KeyId
+from schemas.keys import KeyId, Signer
 from schemas.successor import SKEW_SECONDS, Keys
 
 # Uses of hosted keys that do not act: one that is committed to, one that waits for a recovery.
@@ -78,6 +79,21 @@ async def gather(
     known = found[0].public if found else await keyring.create(tx, prefix, HOSTED_USES)
     next_keys = offer.next_keys or ((await keyring.create(tx, prefix, {NEXT})).kid,)
     return Keys((DelegatedKey(known, HOSTED_USES),), next_keys, dict(offer.thresholds))
+
+
+async def prepare(tx: WriteTx, keyring: Keyring, prefix: Prefix) -> tuple[Signer, KeyId]:
+    """Make the keys of a prefix that another node delegates, or find those made before.
+
+    Return the one to be named, with all uses, and the thumbprint of the one to be committed to.
+    """
+    try:
+        named = await keyring.signer(tx, prefix, RECORD_USE)
+        following = (await keyring.signer(tx, prefix, NEXT)).public
+    except KeyNotHosted:
+        await keyring.create(tx, prefix, HOSTED_USES)
+        following = await keyring.create(tx, prefix, {NEXT})
+        named = await keyring.signer(tx, prefix, RECORD_USE)
+    return named, following.kid
 
 
 async def gather_waiting(

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from registry import accounts, changes, custody, delegations
 from registry.accounts import Caller, NewKey
+from registry.adoption import Here
 from registry.custody import Offer
 from registry.keyring import Keyring
 from registry.store import (
@@ -255,7 +256,7 @@ async def allocate(
     delegations.check_revocations(None, delegation, 0)
     # 4
     salt = secrets.token_bytes(SALT_BYTES)
-    home = wanted.node if wanted.node not in ("", here) else None
+    home = Here(here).home(wanted.node)
     if not await store.insert_prefix(
         tx, prefix, parent, wanted.organisation, delegation=envelope.token, salt=salt, home=home
     ):
@@ -272,10 +273,10 @@ async def _free(tx: WriteTx, parent: Prefix, prefix: Prefix) -> Chain:
     """Lock the parent and return its chain; raise unless `prefix` is its to allocate, and free."""
     await store.lock(tx, parent)
     links = await store.lineage(tx, prefix)
-    _check_here(links[-1])
     nearest = links[-1].prefix
     if nearest == prefix:
         raise _taken(prefix)
+    _check_here(links[-1])
     if nearest != parent:
         raise Forbidden(
             f"{prefix} lies below {nearest}, and only the holder of {nearest} allocates there",

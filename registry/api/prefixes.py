@@ -47,7 +47,9 @@ async def allocate(
     """Allocate; the answer holds the first API key of the new prefix, shown this once."""
     organisation = prefixes.Organisation(**body.organisation.model_dump())
     wanted = Wanted(Prefix.parse(body.prefix), organisation, offer(body), body.node)
-    held, key = await prefixes.allocate(tx, deps.keyring, caller, wanted, deps.clock())
+    held, key = await prefixes.allocate(
+        tx, deps.keyring, caller, wanted, deps.clock(), here=deps.here.url
+    )
     return api.PrefixCreated(**_members(held), api_key=key.text)
 
 

@@ -13,6 +13,7 @@ from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
 from schemas.link import UPSTREAM, Assertion
 from schemas.record import Record
+from schemas.source import Fetched
 
 from . import batch, custody, prefixes, reading, writing
 from .answer import Answer, Resolution
@@ -365,6 +366,12 @@ class AsyncClient:
     async def rotate_root(self, root: str | None = None) -> PrefixView:
         """Submit the next root version, as the operator; without one a hosted one is made."""
         return await self._run(custody.rotate_root(self._context, root))
+
+    async def source(
+        self, identifiers: Sequence[Identifier | str], *, whole: bool = False
+    ) -> Fetched:
+        """Return what this node itself has on identifiers, as other nodes ask; unverified."""
+        return await self._run(reading.source(identifiers, whole=whole))
 
     async def roots(self) -> tuple[str, ...]:
         """Return the root versions that the node shows, the first one first, unverified."""

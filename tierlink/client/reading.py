@@ -27,6 +27,7 @@ from schemas.identifier import Identifier, Prefix
 from schemas.link import Assertion, Link
 from schemas.proof import check_succession, verify as verify_proof
 from schemas.record import Record
+from schemas.source import Fetched
 
 from . import problem
 from .answer import Answer, Resolution, answer
@@ -270,6 +271,13 @@ def versions(
     for newer, older in pairwise(found):
         check_succession(older.envelope, newer.envelope)
     return Page(found, _cursor(document))
+
+
+def source(identifiers: Sequence[Identifier | str], *, whole: bool) -> Steps[Fetched]:
+    """Return what the node itself has on identifiers, as other nodes ask; nothing is verified."""
+    asked = [as_identifier(item).text for item in identifiers]
+    reply = yield ask("/v1/source", {"identifiers": asked, "whole": whole})
+    return Fetched.from_json(reply.document())
 
 
 def listing(prefix: Prefix, cursor: str | None, limit: int | None) -> Steps[Page[Listed]]:
