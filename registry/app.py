@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
 
 from registry.api import (
     accounts,
     changes,
     custody,
     docs,
+    epcis,
+    grants,
     health,
     identifiers,
     links,
@@ -32,6 +35,8 @@ ROUTERS = (
     accounts.router,
     identifiers.router,
     links.router,
+    grants.router,
+    epcis.router,
     changes.router,
     source.router,
     proof.router,
@@ -42,9 +47,19 @@ ROUTERS = (
 )
 
 
+class App(FastAPI):
+    """The framework, and before it the usual registration, which costs less than the framework."""
+
+    usual: Usual
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.usual(scope, receive, send)
+
+
 def create_app(deps: Deps) -> FastAPI:
     """Build the app over what the composition root made."""
-    app = FastAPI(
+    app = App(
         title="tierlink registry",
         version="1",
         description=docs.DESCRIPTION,
@@ -55,10 +70,10 @@ def create_app(deps: Deps) -> FastAPI:
         # Outermost first.
         middleware=[
             Middleware(Problems),
-            Middleware(Usual, deps=deps),
             Middleware(Transactions, deps=deps),
         ],
     )
+    app.usual = Usual(super(App, app).__call__, deps)
     app.state.reader = Reader(deps.store)  # with what it keeps for proofs
     for router in ROUTERS:
         app.include_router(router)

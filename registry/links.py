@@ -51,6 +51,7 @@ from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, link_state, parse_
 from schemas.signed import check_speaks
 from schemas.source import State
 from schemas.successor import SKEW_SECONDS
+from schemas.viewer import ANYBODY, Viewer
 
 ATTEMPTS = 3  # of a statement that others overtake
 START = ("",) * 5  # the place before the first link of a list
@@ -332,12 +333,17 @@ async def listing(
     kind: str | None,
     after: tuple[str, ...],
     limit: int,
+    viewer: Viewer = ANYBODY,
 ) -> Page:
-    """Return a page of the links of one end, in key order; raise PrefixSuspended.
+    """Return a page of the links of one end that a viewer is shown, in key order.
+
+    Raise PrefixSuspended.
 
     What a suspended prefix says is left out, and a link that nobody else stands behind.
     """
-    found = await store.page(tx, near, direction=direction, kind=kind, after=after, limit=limit + 1)
+    found = await store.page(
+        tx, near, direction=direction, kind=kind, after=after, limit=limit + 1, viewer=viewer
+    )
     page = [(_link(near, listed), listed) for listed in found[:limit]]
     sides = [
         (link.end(side).prefix, listed.link_key, side) for link, listed in page for side in BIT

@@ -17,11 +17,13 @@ how far it is behind.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -40,13 +42,17 @@ from schemas.keys import b64encode, sha256
 from schemas.link import SIDES, UPSTREAM, Link, parse_assertion, stands
 from schemas.record import MAX_ANCESTORS, RETIRED, SUSPENDED
 from schemas.rule import MAX_HEAD, compile_pattern
-from schemas.source import Edge, Edges, Fetched, Found, Proved, State
+from schemas.source import Blinded, Edge, Edges, Fetched, Found, Proved, State
+from schemas.viewer import ANYBODY, Near, Viewer
+
+T = TypeVar("T")
 
 MAX_IDENTIFIERS = 1_000  # of one fetch
 MAX_LEVEL = 10_000  # of one level of a walk
 MAX_EDGES = 100_000
 MAX_CHANGES = 10_000  # of one batch; whoever is further behind asks again
 
+_PSEUDONYM = 22  # characters: 132 bits
 _EPOCH_CHARACTERS = 16  # 96 bits of the hash: histories are few
 
 
@@ -59,8 +65,13 @@ class Reader:
         clock: Callable[[], float] = time.time,
         *,
         primary: Primary | None = None,
+        blinding: bytes | None = None,
     ) -> None:
-        """`primary` is that of the standby, or the node that may become one, behind `store`."""
+        """`primary` is that of the standby, or the node that may become one, behind `store`.
+
+        `blinding` is the secret of the pseudonyms; a new one where none is given.
+        """
+        self._blinding = blinding or secrets.token_bytes(32)
         self._store = store
         self._primary = primary
         self._proofs = Proofs(store)
@@ -87,12 +98,14 @@ class Reader:
             async with self._statement():
                 pass
 
-    async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
+    async def fetch(
+        self, identifiers: Sequence[Identifier], *, whole: bool = True, viewer: Viewer = ANYBODY
+    ) -> Fetched:
         """Return what is known of each identifier, missing ones too, in the order asked for."""
         asked = _distinct(identifiers, MAX_IDENTIFIERS)
         async with self._statement() as (driver, place):
             if whole:
-                read = await reads.fetch(driver, asked, MAX_LINKS + 1)
+                read = await reads.fetch(driver, asked, MAX_LINKS + 1, viewer)
             else:
                 read = await reads.fetch_records(driver, asked)
         watermark = _watermark(read.moment, place)
@@ -100,22 +113,38 @@ class Reader:
         found = {identifier: view.found(identifier, whole=whole) for identifier in asked}
         return Fetched(found, view.delegations, watermark)
 
-    async def edges(self, identifiers: Sequence[Identifier], direction: str, limit: int) -> Edges:
-        """Return the links of a level of a walk, in one query, at most `limit`."""
+    async def edges(
+        self, level: Sequence[Near], direction: str, limit: int, viewer: Viewer = ANYBODY
+    ) -> Edges:
+        """Return the links of a level of a walk that a viewer is shown, at most `limit`."""
         if direction not in SIDES:
             raise BadQuery("direction is upstream or downstream", value=direction)
         if not 0 < limit <= MAX_EDGES:
             raise BadQuery(f"limit is from 1 to {MAX_EDGES}", value=limit)
-        asked = _distinct(identifiers, MAX_LEVEL)
+        asked = list({near.identifier: near for near in _distinct(level, MAX_LEVEL)}.values())
         async with self._statement() as (driver, place):
-            read = await reads.edges(driver, asked, direction, limit + 1)
+            read = await reads.edges(driver, asked, direction, limit + 1, viewer)
         watermark = _watermark(read.moment, place)
         view = _View(read)
         links = sorted(read.links, key=lambda row: (row.rank, row.side))
-        edges = _edges(view.heard(row for row in links if row.rank <= limit))
+        ranks = [row.rank for row in read.links] + [row.rank for row in read.blinded]
         return Edges(
-            edges, view.delegations, watermark, truncated=any(row.rank > limit for row in links)
+            _edges(view.heard(row for row in links if row.rank <= limit)),
+            view.delegations,
+            watermark,
+            truncated=max(ranks, default=0) > limit,
+            blinded=self._blinded((row for row in read.blinded if row.rank <= limit), viewer.trace),
         )
+
+    def _blinded(self, rows: Iterable[reads.BlindedRow], trace: str) -> tuple[Blinded, ...]:
+        """Put pseudonyms in the place of far ends, the same for the same within one trace alone."""
+        key = hmac.digest(self._blinding, trace.encode(), "sha256")
+        found = [
+            Blinded(Identifier.parse(row.near), _pseudonym(key, row.far), row.type, row.lifecycle)
+            for row in rows
+        ]
+        # By the code they were sorted by its place in the alphabet, which is to stay unknown.
+        return tuple(sorted(found, key=lambda item: (item.near.text, item.far)))
 
     async def disclosures(self, versions: Sequence[tuple[Identifier, int]]) -> tuple[Marked, ...]:
         """Return what these versions of records hide, and who may see it. One statement."""
@@ -157,9 +186,7 @@ class Reader:
             return Batch(changes, Watermark(now.epoch, position), canary=canary, floor=floor)
         reached = changes[-1].position + 1
         more = reached < now.position
-        return Batch(
-            changes, Watermark(now.epoch, reached), more=more, canary=canary, floor=floor
-        )
+        return Batch(changes, Watermark(now.epoch, reached), more=more, canary=canary, floor=floor)
 
 
 async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
@@ -168,7 +195,11 @@ async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifi
     return {identifier: view.state(identifier) for identifier in identifiers}
 
 
-def _distinct(identifiers: Sequence[Identifier], limit: int) -> list[Identifier]:
+def _pseudonym(key: bytes, code: str) -> str:
+    return "b:" + b64encode(hmac.digest(key, code.encode(), "sha256"))[:_PSEUDONYM]
+
+
+def _distinct(identifiers: Sequence[T], limit: int) -> list[T]:
     if len(identifiers) > limit:
         raise BadQuery(
             f"{len(identifiers)} identifiers in one call, the limit is {limit}",

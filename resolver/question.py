@@ -8,6 +8,7 @@
         lifecycle    lifecycles to follow, separated by commas                      all
         deadline_ms  milliseconds after which the walk ends, 1 to 60,000          2,000
         proof        none leaves out the signed statements behind the links
+        purpose      one word: what it is asked for, where a grant opens links for that alone
 
 Each at most once, nothing else. Accept: application/json, or application/x-ndjson for a stream
 with a line per level.
@@ -21,13 +22,23 @@ from typing import Final, Self
 from schemas.errors import BadQuery, NotAcceptable
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, LIFECYCLES, TYPES, UPSTREAM
+from schemas.viewer import PURPOSE
 
 from .asgi import JSON, NDJSON
 from .native import _quality, _ranges, one_of, read_query
 from .walk import EDGES_PER_NODE, MAX_DEPTH, MAX_EDGES, MAX_NODES, MAX_SECONDS, Budget, Only
 
 ROUTE: Final = b"/v1/trace/"
-PARAMETERS: Final = ("direction", "depth", "limit", "types", "lifecycle", "deadline_ms", "proof")
+PARAMETERS: Final = (
+    "direction",
+    "depth",
+    "limit",
+    "types",
+    "lifecycle",
+    "deadline_ms",
+    "proof",
+    "purpose",
+)
 
 _DEFAULT: Final = Budget()
 _MILLISECONDS = 1_000
@@ -43,6 +54,7 @@ class Question:
     only: Only
     streamed: bool
     proof: bool = True
+    purpose: str = ""
 
     @classmethod
     def read(cls, path: bytes, query: bytes, accept: bytes | None) -> Self:
@@ -68,7 +80,14 @@ class Question:
             Only(_words(given, "types", TYPES), _words(given, "lifecycle", LIFECYCLES)),
             wants_stream(accept),
             proof=one_of("proof", given.get("proof"), ("none",)) is None,
+            purpose=_purpose(given.get("purpose")),
         )
+
+
+def _purpose(text: str | None) -> str:
+    if text is not None and not PURPOSE.fullmatch(text):
+        raise BadQuery("purpose is one word of lower-case letters and digits", value=text)
+    return text or ""
 
 
 def _number(given: dict[str, str], name: str, default: int, high: int) -> int:

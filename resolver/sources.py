@@ -9,6 +9,7 @@ from schemas.change import Batch, Watermark
 from schemas.disclosure import Marked
 from schemas.identifier import Identifier, Prefix
 from schemas.source import Edges, Fetched, Proved
+from schemas.viewer import ANYBODY, Near, Viewer
 
 
 class Source(Protocol):
@@ -18,16 +19,21 @@ class Source(Protocol):
     Calls may run concurrently; each raises Unavailable when the authority is away.
     """
 
-    async def fetch(self, identifiers: Sequence[Identifier], *, whole: bool = True) -> Fetched:
+    async def fetch(
+        self, identifiers: Sequence[Identifier], *, whole: bool = True, viewer: Viewer = ANYBODY
+    ) -> Fetched:
         """Return what is known of each identifier (missing ones too).
 
         `whole` adds ancestors, what the ends of links say and the delegations to verify it; without
-        it only the record itself (or the class that covers it) and its own chain is read.
+        it only the record itself (or the class that covers it) and its own chain is read. Of the
+        links those are there that `viewer` is shown.
         """
         ...
 
-    async def edges(self, identifiers: Sequence[Identifier], direction: str, limit: int) -> Edges:
-        """Return the links of a level of a walk, in one query.
+    async def edges(
+        self, level: Sequence[Near], direction: str, limit: int, viewer: Viewer = ANYBODY
+    ) -> Edges:
+        """Return the links of a level of a walk that a viewer is shown, in one query.
 
         `direction` is "upstream" or "downstream": where the far ends lie. At most `limit` edges
         in the order (near, far, type, lifecycle, occurrence); `truncated` where there are more.

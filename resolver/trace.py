@@ -15,9 +15,11 @@ to let other requests pass; a walk that its caller gave up ends at its deadline.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from schemas.canonical import JsonObject
@@ -29,7 +31,9 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.identifier import Identifier
+from schemas.keys import b64encode
 from schemas.source import Edge, Edges, State
+from schemas.viewer import ANYBODY, Viewer
 
 from .asgi import JSON, NDJSON, Receive, Scope, Send, finish, start
 from .question import Question
@@ -64,7 +68,7 @@ MAX_TRACES = 32  # at a time: they share one processor with every other request
 ALLOW: Final = b"GET, HEAD, OPTIONS"
 _COMMON: Final = [
     (b"cache-control", b"no-store"),
-    (b"vary", b"accept"),
+    (b"vary", b"accept, authorization"),
     (b"access-control-allow-origin", b"*"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -72,7 +76,7 @@ _PREFLIGHT: Final = [
     (b"allow", ALLOW),
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", ALLOW),
-    (b"access-control-allow-headers", b"accept"),
+    (b"access-control-allow-headers", b"accept, authorization"),
     (b"access-control-max-age", b"86400"),
 ]
 
@@ -93,12 +97,18 @@ class Tracer:
         self._under_way = 0
 
     async def walk(
-        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+        self,
+        root: Identifier,
+        direction: str,
+        budget: Budget,
+        only: Only = EVERYTHING,
+        *,
+        viewer: Viewer = ANYBODY,
     ) -> Trace:
         """Trace from a root; raise NotFound, PrefixSuspended or Unavailable for the root alone."""
         deadline = self._clock() + budget.seconds
         described = {root: await self._root(root)}
-        walk = Walk(root, direction, budget, only)
+        walk = Walk(root, direction, budget, only, viewer)
         levels = [level async for level in self._levels(walk, deadline)]
         nodes = [node for level in levels[1:] for node in level.nodes]
         described |= await self._describe(nodes, deadline + GRACE)
@@ -111,6 +121,7 @@ class Tracer:
         budget: Budget,
         only: Only = EVERYTHING,
         *,
+        viewer: Viewer = ANYBODY,
         proof: bool = True,
     ) -> AsyncGenerator[JsonObject, None]:
         """Trace level by level: one object for each, and a last one of the whole.
@@ -119,7 +130,7 @@ class Tracer:
         """
         deadline = self._clock() + budget.seconds
         described = {root: await self._root(root)}
-        walk = Walk(root, direction, budget, only)
+        walk = Walk(root, direction, budget, only, viewer)
         levels: list[Level] = []
         async for level in self._levels(walk, deadline):
             fresh = [node for node in level.nodes if node not in described]
@@ -151,15 +162,12 @@ class Tracer:
             yield walk.advance(await self._read(walk, deadline))
 
     async def _read(self, walk: Walk, deadline: float) -> Read:
-        edges: list[Stated] = []
-        broken: list[Broken] = []
+        read = Read()
         for part in _slices(walk.frontier, LEVEL):
-            read = await self._read_part(walk, part, deadline)
-            edges += read.edges
-            broken += read.broken
+            read = read.and_then(await self._read_part(walk, part, deadline))
             if read.rest is not None:
-                return Read(tuple(edges), tuple(broken), read.rest, read.why)
-        return Read(tuple(edges), tuple(broken))
+                break
+        return read
 
     async def _read_part(self, walk: Walk, part: Sequence[Identifier], deadline: float) -> Read:
         if walk.edges_left <= 0:
@@ -167,7 +175,9 @@ class Tracer:
         limit = min(walk.edges_left, MAX_EDGES)
         try:
             async with self._until(deadline):
-                found = await self._source.edges(part, walk.direction, limit)
+                found = await self._source.edges(
+                    walk.near(part), walk.direction, limit, walk.viewer
+                )
         except TimeoutError:
             return Read(rest=part[0], why=TIMEOUT)
         except Unavailable:
@@ -175,8 +185,10 @@ class Tracer:
         read = await self._verify(walk, found, deadline)
         if read.rest is not None or not found.truncated:
             return read
-        rest = walk.ends(found.edges[-1].link)[0] if found.edges else part[0]
-        return Read(read.edges, read.broken, rest, BUDGET)
+        told = [walk.ends(edge.link)[0] for edge in found.edges[-1:]]
+        told += [item.near for item in found.blinded[-1:]]
+        rest = max(told, key=lambda near: near.text, default=part[0])
+        return replace(read, rest=rest, why=BUDGET)
 
     def _until(self, deadline: float) -> asyncio.Timeout:
         """Limit a call of the source; raise TimeoutError at once where the time is up."""
@@ -196,7 +208,7 @@ class Tracer:
                 return Read(tuple(stated), tuple(broken), walk.ends(part[0].link)[0], TIMEOUT)
             self._verify_part(walk, part, offered, stated, broken)
             await asyncio.sleep(0)
-        return Read(tuple(stated), tuple(broken))
+        return Read(tuple(stated), tuple(broken), blinded=walk.unseen(found.blinded))
 
     def _verify_part(
         self,
@@ -256,10 +268,17 @@ class Tracer:
         accept = b", ".join(value for name, value in scope["headers"] if name == b"accept")
         question = Question.read(scope["raw_path"], scope["query_string"], accept)
         with self._one_more():
+            viewer = await self._viewer(scope, question)
             if question.streamed:
-                await self._send_stream(question, method, send)
+                await self._send_stream(question, viewer, method, send)
             else:
-                await self._send_whole(question, method, send)
+                await self._send_whole(question, viewer, method, send)
+
+    async def _viewer(self, scope: Scope, question: Question) -> Viewer:
+        """Find out who asks, by his API key; raise Unauthenticated."""
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        caller = await self._source.caller(given[0].decode("latin-1")) if given else None
+        return Viewer(caller, question.purpose, b64encode(secrets.token_bytes(16)))
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
@@ -273,8 +292,10 @@ class Tracer:
         finally:
             self._under_way -= 1
 
-    async def _send_whole(self, asked: Question, method: str, send: Send) -> None:
-        trace = await self.walk(asked.root, asked.direction, asked.budget, asked.only)
+    async def _send_whole(self, asked: Question, viewer: Viewer, method: str, send: Send) -> None:
+        trace = await self.walk(
+            asked.root, asked.direction, asked.budget, asked.only, viewer=viewer
+        )
         headers = [(b"content-type", JSON), *_COMMON]
         if len(trace.nodes) + len(trace.edges) <= SHORT:
             body = encode(trace.view(proof=asked.proof))
@@ -287,10 +308,15 @@ class Tracer:
             await asyncio.sleep(0)
         await finish(send)
 
-    async def _send_stream(self, asked: Question, method: str, send: Send) -> None:
+    async def _send_stream(self, asked: Question, viewer: Viewer, method: str, send: Send) -> None:
         begun = False  # not before the root is known to be there
         lines = self.stream(
-            asked.root, asked.direction, asked.budget, asked.only, proof=asked.proof
+            asked.root,
+            asked.direction,
+            asked.budget,
+            asked.only,
+            viewer=viewer,
+            proof=asked.proof,
         )
         async with aclosing(lines):
             async for line in lines:

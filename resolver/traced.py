@@ -3,12 +3,16 @@
     {"root", "direction", "nodes": [{"identifier", "depth", "kind", "status"}],
      "edges": [{"upstream", "downstream", "type", "state", "quantity", "lifecycle",
                 "asserted_by", "occurrence"?, "assertions": [envelope, …], "cycle"?}],
+     "blinded"?: [{"near", "far", "type", "lifecycle", "depth"}],
      "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated",
      "proof": {"chain": [delegation, …]}}
 
 Of a link in whatever state the newest statement of each end that spoke is among `assertions`, and
 the delegations that they verify by are in `chain`: a client need not believe the resolver. Without
 proof both are left out.
+
+A link whose far end is not for this caller is among `blinded`, `far` being a pseudonym that stands
+for one identifier throughout this trace and in no other. Nothing is signed of it.
 
 Everything here is pure.
 """
@@ -21,6 +25,7 @@ from dataclasses import dataclass
 
 from schemas.canonical import Json, JsonObject
 from schemas.identifier import Identifier
+from schemas.source import Blinded
 
 from .walk import CUT_SHORT, Broken, Level, Stated, Walk, in_order
 
@@ -65,6 +70,7 @@ class Trace:
     edges: tuple[Stated, ...]
     broken: tuple[Broken, ...]
     cycles: tuple[tuple[Identifier, ...], ...]
+    blinded: tuple[tuple[int, Blinded], ...] = ()  # and at which depth
 
     @property
     def truncated(self) -> bool:
@@ -94,7 +100,10 @@ class Trace:
 
     def tail(self, *, proof: bool = True) -> JsonObject:
         """Return the members that come last."""
-        tail: JsonObject = {
+        tail: JsonObject = {}
+        if self.blinded:
+            tail["blinded"] = [blinded_view(item, depth) for depth, item in self.blinded]
+        tail |= {
             "broken": [item.view() for item in self.broken],
             "cycles": [[node.text for node in part] for part in self.cycles],
             "truncated": self.truncated,
@@ -112,6 +121,11 @@ class Trace:
             if part is not None and part == part_of.get(stated.link.downstream):
                 view["cycle"] = True
             yield view
+
+
+def blinded_view(item: Blinded, depth: int) -> JsonObject:
+    """Return a link with a pseudonym as it is shown."""
+    return {**item.to_json(), "depth": depth}
 
 
 def encode(view: JsonObject) -> bytes:
@@ -142,13 +156,17 @@ def level_view(
     nodes: list[Json] = [Node(node, level.depth, described[node]).view() for node in level.nodes]
     edges: list[Json] = [stated.view(proof=proof) for stated in level.edges]
     broken: list[Json] = [item.view() for item in _broken([level], described)]
-    return {"depth": level.depth, "nodes": nodes, "edges": edges, "broken": broken}
+    view: JsonObject = {"depth": level.depth, "nodes": nodes, "edges": edges, "broken": broken}
+    if level.blinded:
+        view["blinded"] = [blinded_view(item, level.depth) for item in level.blinded]
+    return view
 
 
 def summary(trace: Trace, *, proof: bool = True) -> JsonObject:
     """Return the last line of a stream: what only the whole can tell."""
     tail = trace.tail(proof=proof)
     del tail["broken"]  # told level by level
+    tail.pop("blinded", None)
     return {**trace.head(), **tail}
 
 
@@ -179,6 +197,7 @@ def assemble(
         edges=tuple(stated for level in levels for stated in level.edges),
         broken=_broken(levels, described),
         cycles=_cycles(walk, levels),
+        blinded=tuple((level.depth, item) for level in levels for item in level.blinded),
     )
 
 

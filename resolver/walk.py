@@ -1,6 +1,7 @@
 """The walk over links, decided level by level: pure, without I/O and without a clock.
 
-    W1  visited = {root}, frontier = (root,)
+    W1  visited = {root}, frontier = (root,); each node knows by what identifier the walk came into
+        the holdings of its prefix, and how many links ago
     W2  select: of the links read for the frontier keep those asked for, each once, in order
     W3  advance: a far end not yet visited is a new node while there is room, and the next
         frontier is the new nodes, sorted; a link to a visited node is kept and not followed
@@ -24,7 +25,8 @@ from schemas.answer import edge_view
 from schemas.canonical import JsonObject
 from schemas.identifier import Identifier
 from schemas.link import UPSTREAM, Assertion, Link
-from schemas.source import Edge
+from schemas.source import Blinded, Edge
+from schemas.viewer import ANYBODY, Near, Viewer
 
 BUDGET, TIMEOUT, UNAVAILABLE = "budget", "timeout", "unavailable"
 CUT_SHORT = frozenset({BUDGET, TIMEOUT, UNAVAILABLE})
@@ -53,6 +55,10 @@ class Only:
 
     def wants(self, link: Link) -> bool:
         """Tell whether a link is of what is asked for."""
+        return self.fits(link)
+
+    def fits(self, link: Link | Blinded) -> bool:
+        """Tell the same of a link whose far end has a pseudonym."""
         return (not self.types or link.type in self.types) and (
             not self.lifecycles or link.lifecycle in self.lifecycles
         )
@@ -102,6 +108,17 @@ class Read:
     broken: tuple[Broken, ...] = ()
     rest: Identifier | None = None
     why: str = ""
+    blinded: tuple[Blinded, ...] = ()
+
+    def and_then(self, more: Read) -> Read:
+        """Return what was read of two parts of a frontier, in order."""
+        return Read(
+            self.edges + more.edges,
+            self.broken + more.broken,
+            more.rest,
+            more.why,
+            self.blinded + more.blinded,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,33 +129,50 @@ class Level:
     nodes: tuple[Identifier, ...]
     edges: tuple[Stated, ...] = ()
     broken: tuple[Broken, ...] = ()
+    blinded: tuple[Blinded, ...] = ()  # links to where nobody is told
 
 
 class Walk:
     """The state of one walk, owned by one task."""
 
     def __init__(
-        self, root: Identifier, direction: str, budget: Budget, only: Only = EVERYTHING
+        self,
+        root: Identifier,
+        direction: str,
+        budget: Budget,
+        only: Only = EVERYTHING,
+        viewer: Viewer = ANYBODY,
     ) -> None:
         # W1
+        self.viewer = viewer
         self.direction = direction
         self.depth = 0
         self.frontier: tuple[Identifier, ...] = (root,)
         self.edges_left = budget.edges
         self._budget = budget
         self._only = only
-        self._visited = {root}
+        self._visited = {root: Near.at(root)}
         self._seen: set[Link] = set()
 
     def start(self) -> Level:
         """Return level 0, the root alone."""
         return Level(0, self.frontier)
 
+    def near(self, nodes: Iterable[Identifier]) -> list[Near]:
+        """Return nodes that were reached, each with how the walk came to it."""
+        return [self._visited[node] for node in nodes]
+
     def ends(self, link: Link) -> tuple[Identifier, Identifier]:
         """Return the near end of a link, which was walked from, and the far end."""
         if self.direction == UPSTREAM:
             return link.downstream, link.upstream
         return link.upstream, link.downstream
+
+    def unseen(self, blinded: Sequence[Blinded]) -> tuple[Blinded, ...]:
+        """W2 for links whose far ends have pseudonyms: nothing follows from them."""
+        self.edges_left -= len(blinded)
+        frontier = set(self.frontier)
+        return tuple(item for item in blinded if item.near in frontier and self._only.fits(item))
 
     def select(self, edges: Sequence[Edge]) -> list[Edge]:
         """W2: keep the links of the frontier that are asked for, each once, in order.
@@ -163,7 +197,7 @@ class Walk:
     def advance(self, read: Read) -> Level:
         """Take what was read of the frontier and move on to the next."""
         # W3
-        found: set[Identifier] = set()
+        found: dict[Identifier, Near] = {}
         short: dict[Identifier, str] = {}
         kept: list[Stated] = []
         room = self._room()
@@ -173,7 +207,7 @@ class Walk:
                 if len(found) >= room:
                     short[near] = BUDGET  # W4
                     continue
-                found.add(far)
+                found[far] = self._visited[near].next(far)
             kept.append(stated)
         nodes = in_order(found)
         # W5
@@ -185,7 +219,7 @@ class Walk:
         self.frontier = () if read.rest is not None else nodes
         self.depth += 1
         cut = tuple(Broken(node, short[node]) for node in in_order(short))
-        return Level(self.depth, nodes, tuple(kept), read.broken + cut)
+        return Level(self.depth, nodes, tuple(kept), read.broken + cut, read.blinded)
 
     def _room(self) -> int:
         # Past the last level allowed one more is read, with no room: it tells the leaves from

@@ -5,7 +5,7 @@ commitment stands for the subject, so that whoever was given the salt can look f
 nobody else can list what a prefix holds.
 
     tierlink-leaf/v1
-    <what>              record · link · delegation · status · revocation · batch
+    <what>              record · link · delegation · status · revocation · batch · grant · notice
     <prefix>
     <b64u SHA-256(salt ‖ subject)>
     <version>
@@ -18,9 +18,10 @@ nobody else can list what a prefix holds.
     <b64u root of the map of prefixes>
 
 The subject is the identifier of a record, `link key/side` of an assertion, the prefix of a
-delegation, the kid of a revocation, the word `recovery` where one is announced or given up. The
-salt belongs to the prefix. A status leaf stands for no envelope: `status_digest` says what it
-carries instead, and `recovery_digest` what a revocation leaf about a recovery does.
+delegation, the kid of a revocation, `grant/id` of a grant, `notice/id` of a notice, the word
+`recovery` where one is announced or given up. The salt belongs to the prefix. A status leaf stands
+for no envelope: `status_digest` says what it carries instead, and `recovery_digest` what a
+revocation leaf about a recovery does.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class What(enum.StrEnum):
     STATUS = "status"
     REVOCATION = "revocation"
     BATCH = "batch"
+    GRANT = "grant"
+    NOTICE = "notice"
 
 
 def commitment(salt: bytes, subject: str) -> B64:
@@ -93,8 +96,10 @@ class Leaf:
     @property
     def entry(self) -> bytes:
         """The bytes that are hashed into the log."""
-        lines = (LEAF_HEAD, self.what, self.prefix, self.subject, self.version, self.digest)
-        return "".join(f"{line}\n" for line in lines).encode()
+        return (
+            f"{LEAF_HEAD}\n{self.what.value}\n{self.prefix}\n{self.subject}\n{self.version}\n"
+            f"{self.digest}\n"
+        ).encode()
 
     @classmethod
     def parse(cls, entry: bytes) -> Self:

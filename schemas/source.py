@@ -9,7 +9,7 @@ understand each other:
     Fetched  {found: [{identifier, state, records?, assertions?, more_links?}],
               delegations, watermark}
     Edges    {edges: [{type, upstream, downstream, lifecycle, occurrence?, assertions}],
-              delegations, watermark, truncated}
+              delegations, watermark, truncated, blinded? [{near, far, type, lifecycle}]}
     Proved   {v, identifier, envelope?, proof: {chain, records, log}}, the bundle that a verifier
               reads (`schemas.proof`): of this one, unknown members of `log` are refused
 """
@@ -30,6 +30,7 @@ from .identifier import Identifier
 from .link import DOWNSTREAM, LIFECYCLES, SIDES, TYPES, UPSTREAM, Link
 from .record import MAX_ANCESTORS
 from .signed import MAX_TOKEN
+from .viewer import BLINDED
 
 MAX_ITEMS = 200_000  # of any array in a reply: a bound against nonsense, not a page size
 
@@ -127,6 +128,25 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Blinded:
+    """A link that is shown with a pseudonym in the place of its far end (`schemas.viewer`)."""
+
+    near: Identifier
+    far: str
+    type: str
+    lifecycle: str
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "near": self.near.text,
+            "far": self.far,
+            "type": self.type,
+            "lifecycle": self.lifecycle,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Edges:
     """The links at one level of a walk, and the delegations their assertions need."""
 
@@ -134,24 +154,31 @@ class Edges:
     delegations: tuple[str, ...]
     watermark: Watermark
     truncated: bool = False
+    blinded: tuple[Blinded, ...] = ()
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
-        return {
+        value: JsonObject = {
             "edges": [edge.to_json() for edge in self.edges],
             "delegations": list(self.delegations),
             "watermark": str(self.watermark),
             "truncated": self.truncated,
         }
+        if self.blinded:
+            value["blinded"] = [item.to_json() for item in self.blinded]
+        return value
 
     @classmethod
     def from_json(cls, value: object) -> Edges:
         """Read the JSON form; raise BadInput."""
         members = Members({}, BadInput).inner(value, "edges.")
-        edges = members.array("edges", MAX_ITEMS, _edge)
-        delegations = members.array("delegations", MAX_ITEMS, _envelope)
-        watermark = Watermark.parse(members.text("watermark", 128))
-        return cls(edges, delegations, watermark, truncated=members.take("truncated") is True)
+        return cls(
+            members.array("edges", MAX_ITEMS, _edge),
+            members.array("delegations", MAX_ITEMS, _envelope),
+            Watermark.parse(members.text("watermark", 128)),
+            truncated=members.take("truncated") is True,
+            blinded=members.array("blinded", MAX_ITEMS, _blinded),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +246,19 @@ def _edge(value: object, where: str) -> Edge:
         members.maybe_text("occurrence", 128) or "",
     )
     return Edge(link, members.array("assertions", len(SIDES), _envelope))
+
+
+def _blinded(value: object, where: str) -> Blinded:
+    members = Members({}, BadInput).inner(value, where)
+    far = members.text("far", 32)
+    if not BLINDED.fullmatch(far):
+        raise members.fail("far", "is no pseudonym", far)
+    return Blinded(
+        members.identifier("near"),
+        far,
+        members.choice("type", TYPES),
+        members.choice("lifecycle", LIFECYCLES),
+    )
 
 
 def _envelope(value: object, where: str) -> str:

@@ -21,6 +21,7 @@ from schemas.record import CLASS, RETIRED, Record
 from schemas.rule import Rule, TargetTemplate
 from schemas.source import Edge, Edges, Fetched, Found, Proved, State
 from schemas.target import Target
+from schemas.viewer import ANYBODY, Near
 
 ISSUED = 1_760_000_000
 ALL_USES = frozenset({RECORD_USE, DELEGATE_USE, ROTATE_USE})
@@ -168,7 +169,9 @@ class Authority:
             await self.poll_gate.wait()
         return batch
 
-    async def fetch(self, identifiers: Sequence[Identifier], *, whole=True) -> Fetched:
+    async def fetch(
+        self, identifiers: Sequence[Identifier], *, whole=True, viewer=ANYBODY
+    ) -> Fetched:
         self.fetches.append(list(identifiers))
         self._check()
         found = {identifier: self._find(identifier, whole) for identifier in identifiers}
@@ -177,8 +180,11 @@ class Authority:
             await self.gate.wait()
         return reply
 
-    async def edges(self, identifiers: Sequence[Identifier], direction: str, limit: int) -> Edges:
+    async def edges(
+        self, level: Sequence[Near], direction: str, limit: int, viewer=ANYBODY
+    ) -> Edges:
         self._check()
+        identifiers = {item.identifier for item in level}
         near = "downstream" if direction == UPSTREAM else "upstream"
         tokens: dict[Link, list[str]] = {}
         for (link, _), (_, token) in self.links.items():

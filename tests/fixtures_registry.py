@@ -17,6 +17,7 @@ from registry.app import create_app
 from registry.bootstrap import found
 from registry.keyring import Keyring
 from registry.store.engine import Store
+from tests.opened import open_links
 
 NOW = 1_795_000_000
 KEK = bytes(range(32))
@@ -73,11 +74,13 @@ class Registry:
     async def delete(self, path, body=None, **options):
         return await self.send("DELETE", path, body, **options)
 
-    async def allocate(self, prefix, *, key=None, name="Test 有限公司", **members):
-        """Allocate a prefix under the root, or under the holder of `key`."""
+    async def allocate(self, prefix, *, key=None, name="Test 有限公司", opened=True, **members):
+        """Allocate a prefix under the root, or under the holder of `key`; links are `opened`."""
         body = {"prefix": prefix, "organisation": {"name": name}} | members
         answer = await self.post("/v1/prefixes", body, key=key or self.operator)
         assert answer.status_code == 201, answer.text
+        if opened:
+            await open_links(self.store, prefix)
         return Allocated(prefix, answer.json()["api_key"], answer.json())
 
 

@@ -11,6 +11,7 @@ from schemas.envelope import digest
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM
 from schemas.source import Edges
+from schemas.viewer import ANYBODY
 from tests.authority import Authority
 
 BOTH = (UPSTREAM, DOWNSTREAM)
@@ -80,13 +81,13 @@ class Network(Authority):
     def count(self, kind):
         return sum(1 for called, _ in self.calls if called == kind)
 
-    async def fetch(self, identifiers, *, whole=True):
+    async def fetch(self, identifiers, *, whole=True, viewer=ANYBODY):
         await self._called("fetch", identifiers)
         return await super().fetch(identifiers, whole=whole)
 
-    async def edges(self, identifiers, direction, limit):
-        await self._called("edges", identifiers)
-        read = await super().edges(identifiers, direction, len(self.links))
+    async def edges(self, level, direction, limit, viewer=ANYBODY):
+        await self._called("edges", level)
+        read = await super().edges(level, direction, len(self.links))
         near, far = ("downstream", "upstream") if direction == UPSTREAM else BOTH
         ordered = sorted(
             read.edges,

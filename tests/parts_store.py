@@ -16,6 +16,7 @@ from registry.store.tables import identifiers, node, organisations, prefixes, ru
 from schemas.envelope import digest
 from schemas.identifier import Prefix
 from tests import parties
+from tests.opened import open_links
 
 SIGNERS = {"88.100": parties.GEAR, "88.101": parties.STEEL}
 TOKENS = {
@@ -47,6 +48,7 @@ class Stock:
                     "salt": bytes(32),
                 }
                 await tx.connection.execute(insert(prefixes).values(values))
+        await open_links(store, *TOKENS)
         return cls(store)
 
     async def execute(self, statement, *values):

@@ -28,6 +28,7 @@ __all__ = [
     "CallerDep",
     "Deps",
     "DepsDep",
+    "MaybeCaller",
     "PathPrefix",
     "Read",
     "StreamCaller",
@@ -75,6 +76,10 @@ async def _caller(request: Request, session: _SessionDep) -> Caller:
     return caller
 
 
+async def _maybe_caller(request: Request, session: _SessionDep) -> Caller | None:
+    return await _caller(request, session) if "authorization" in request.headers else None
+
+
 async def _claim(request: Request, session: Session, tx: WriteTx, caller: Caller, key: str) -> None:
     target = request.scope["raw_path"] + b"?" + request.scope["query_string"]
     request_hash = idempotency.fingerprint(request.method, target, await request.body())
@@ -113,6 +118,7 @@ DepsDep = Annotated[Deps, Depends(_deps)]
 Read = Annotated[ReadTx, Depends(_read)]
 Write = Annotated[WriteTx, Depends(_write)]
 CallerDep = Annotated[Caller, Depends(_caller)]
+MaybeCaller = Annotated[Caller | None, Depends(_maybe_caller)]
 StreamCaller = Annotated[Caller, Depends(_stream_caller)]
 PathPrefix = Annotated[Prefix, Depends(_prefix)]
 StrictQuery = Depends(_strict_query)

@@ -13,6 +13,7 @@ from registry import assertions, links
 from registry.api.deps import (
     CallerDep,
     DepsDep,
+    MaybeCaller,
     Read,
     StreamCaller,
     StrictQuery,
@@ -30,6 +31,7 @@ from schemas.answer import edge_view
 from schemas.canonical import JsonObject
 from schemas.errors import BadQuery, TierlinkError
 from schemas.keys import b64decode, b64encode
+from schemas.viewer import PURPOSE, Viewer
 
 MAX_PAGE = 1000
 
@@ -122,6 +124,11 @@ class PageQuery(BaseModel):
         None, description="only links whose far end lies there"
     )
     type: str | None = Field(None, description="only links of this type", max_length=32)
+    purpose: str = Field(
+        "",
+        pattern=f"^({PURPOSE.pattern})?$",
+        description="what it is asked for, where a grant opens links for that alone",
+    )
     cursor: str | None = Field(None, description="`next` of the page before")
     limit: int = Field(100, ge=1, le=MAX_PAGE)
 
@@ -172,7 +179,7 @@ async def batch(caller: StreamCaller, deps: DepsDep) -> Response:
 @router.get(
     "/v1/links/{prefix}/{suffix:path}",
     summary="List the links of an identifier",
-    responses={200: _answer("a page, in key order", _LISTED), **problems(400, 403, 503)},
+    responses={200: _answer("a page, in key order", _LISTED), **problems(400, 401, 403, 503)},
     dependencies=[StrictQuery],
 )
 async def listing(
@@ -180,13 +187,25 @@ async def listing(
     prefix: str,  # noqa: ARG001  (of the raw path, as is the suffix)
     suffix: str,  # noqa: ARG001
     tx: Read,
+    *,
+    caller: MaybeCaller,
     query: Annotated[PageQuery, Query()],
 ) -> JSONResponse:
-    """List what stands, as both ends state it, with the envelopes to check it by."""
+    """List what stands, as both ends state it, with the envelopes to check it by.
+
+    Everybody is shown what a grant opens to all, a caller also what ends in his own prefix or is
+    opened to him.
+    """
     near = path_identifier(request, "/v1/links/")
     after = links.START if query.cursor is None else _read_cursor(query.cursor)
     page = await links.listing(
-        tx, near, direction=query.direction, kind=query.type, after=after, limit=query.limit
+        tx,
+        near,
+        direction=query.direction,
+        kind=query.type,
+        after=after,
+        limit=query.limit,
+        viewer=Viewer(None if caller is None else caller.prefix, query.purpose),
     )
     return JSONResponse(
         {

@@ -15,6 +15,7 @@ from schemas.claims import Members
 from schemas.errors import BadQuery
 from schemas.identifier import Identifier
 from schemas.link import SIDES
+from schemas.viewer import Near
 
 router = APIRouter(tags=["federation"])
 
@@ -92,13 +93,13 @@ async def fetch(request: Request, deps: DepsDep) -> JSONResponse:
     ),
 )
 async def edges(request: Request, deps: DepsDep) -> JSONResponse:
-    """Give the links whose far ends lie in a direction, with what stands of them."""
+    """Give the links that everybody is shown, their far ends in a direction."""
     members = Members(await read_object(request), BadQuery)
-    identifiers = _identifiers(members)
+    level = [Near.at(identifier) for identifier in _identifiers(members)]
     direction = members.choice("direction", SIDES)
     limit = members.integer("limit", 1, MAX_EDGES)
     members.done()
-    return _json((await Reader(deps.store).edges(identifiers, direction, limit)).to_json())
+    return _json((await Reader(deps.store).edges(level, direction, limit)).to_json())
 
 
 def _identifiers(members: Members) -> tuple[Identifier, ...]:

@@ -14,7 +14,9 @@ from schemas.merkle import leaf_hash
 
 # Kinds whose digest is that of one envelope and of no other leaf: each is in the log at most once
 # (I7). A resumption repeats its delegation's, a revocation names the one it is listed in.
-ENVELOPES = frozenset({What.RECORD, What.LINK, What.DELEGATION, What.BATCH})
+ENVELOPES = frozenset(
+    {What.RECORD, What.LINK, What.DELEGATION, What.BATCH, What.GRANT, What.NOTICE}
+)
 
 _parse = lru_cache(maxsize=8192)(Prefix.parse)
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import unit_of
+from registry.store.viewing import granted, shown, viewing
 from schemas.identifier import Identifier, Prefix
 from schemas.link import DOWNSTREAM, UPSTREAM, Link
+from schemas.viewer import Viewer
 
 BIT = {UPSTREAM: 1, DOWNSTREAM: 2}  # of `edges.sides`
 OTHER = {UPSTREAM: DOWNSTREAM, DOWNSTREAM: UPSTREAM}
@@ -122,10 +124,15 @@ _LOWER = f"UPDATE edges AS e SET sides = e.sides & ~n.sides FROM {_ENDS} WHERE {
 _DROP = f"DELETE FROM edges AS e USING {_ENDS} WHERE {_THIS_EDGE} AND e.sides = 0"
 
 # Sorted and cut by the primary key; the row comparison is one range of it.
-_PAGE = """
+_PAGE = f"""
+WITH asked AS MATERIALIZED (
+    SELECT $1::bigint AS unit, $2::text AS key
+), {granted("a.key", "0", "$12", "$13")}
 SELECT e.direction, e.far, e.type, e.lifecycle, e.occurrence, e.link_key
-FROM edges AS e
-WHERE e.unit = $1 AND e.near = $2
+FROM edges AS e CROSS JOIN LATERAL (
+    SELECT w.opens, w.narrow FROM viewed AS w WHERE w.direction = e.direction OFFSET 0
+) AS v
+WHERE e.unit = $1 AND e.near = $2 AND {shown("$11")} = 2
     AND ($3::text IS NULL OR e.direction = $3) AND ($4::text IS NULL OR e.type = $4)
     AND (e.direction, e.far, e.type, e.lifecycle, e.occurrence)
         > ($5::text, $6::text, $7::text, $8::text, $9::text)
@@ -196,11 +203,19 @@ async def page(
     kind: str | None,
     after: Sequence[str],
     limit: int,
+    viewer: Viewer,
 ) -> list[Listed]:
-    """Read up to `limit` links of one end behind a place, in key order."""
+    """Read up to `limit` links of one end that a viewer is shown, behind a place, in key order."""
     driver = await tx.driver()
     rows = await driver.fetch(
-        _PAGE, unit_of(near.prefix), near.text, direction, kind, *after, limit
+        _PAGE,
+        unit_of(near.prefix),
+        near.text,
+        direction,
+        kind,
+        *after,
+        limit,
+        *viewing(viewer),
     )
     return [Listed(*row) for row in rows]
 

@@ -19,8 +19,10 @@ import asyncpg
 from schemas.identifier import Identifier
 from schemas.record import MAX_ANCESTORS
 from schemas.rule import MAX_HEAD
+from schemas.viewer import Near, Viewer
 
 from .tables import unit_of
+from .viewing import granted, shown, viewing
 
 MAX_RULES = 64  # rules with one and the same head that are looked at, by identifier
 
@@ -72,6 +74,18 @@ class LinkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BlindedRow:
+    """A link of which a viewer may know that it is there, and not where to."""
+
+    near: str
+    direction: str
+    far: str
+    type: str
+    lifecycle: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class PrefixRow:
     """A prefix that is known here; `run` are the delegations its newest one rests on, in order.
 
@@ -98,6 +112,7 @@ class Read:
     records: dict[str, RecordRow] = field(default_factory=dict)
     rules: list[RuleRow] = field(default_factory=list)
     links: list[LinkRow] = field(default_factory=list)
+    blinded: list[BlindedRow] = field(default_factory=list)
     prefixes: dict[str, PrefixRow] = field(default_factory=dict)
 
 
@@ -157,6 +172,14 @@ asked AS MATERIALIZED (
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS u (unit, key, suffix)
 )"""
 
+# The same, and by what identifier a walk came into each holding, and how many links ago.
+_ASKED_ON_THE_WAY = """
+asked AS MATERIALIZED (
+    SELECT u.unit, u.key, u.suffix, u.entry, u.steps
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $10::text[], $11::bigint[])
+        AS u (unit, key, suffix, entry, steps)
+)"""
+
 # What is registered, and for the rest the rules whose literal head begins the suffix.
 _OWN = f"""
 own AS MATERIALIZED (
@@ -206,33 +229,40 @@ _EDGE_COLUMNS = """e.unit, e.near, e.direction, e.far, e.type, e.lifecycle, e.oc
 # Both directions get their turn, so that many uses of a part do not hide what it is made of.
 _LINKS_OF_EACH = f"""
 edge AS MATERIALIZED (
-    SELECT {_EDGE_COLUMNS}, e.rank
+    SELECT {_EDGE_COLUMNS}, e.rank, 2 AS shown
     FROM asked AS a CROSS JOIN LATERAL (
         SELECT {_EDGE_COLUMNS}, row_number() OVER (ORDER BY e.place, e.direction) AS rank
-        FROM (VALUES ('downstream'), ('upstream')) AS d (direction) CROSS JOIN LATERAL (
+        FROM viewed AS v CROSS JOIN LATERAL (
             SELECT {_EDGE_COLUMNS},
                 row_number() OVER (ORDER BY e.far, e.type, e.lifecycle, e.occurrence) AS place
             FROM edges AS e
-            WHERE e.unit = a.unit AND e.near = a.key AND e.direction = d.direction
+            WHERE e.unit = v.unit AND e.near = v.key AND e.direction = v.direction
+                AND {shown("$6")} = 2
             ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
         ) AS e
+        WHERE v.unit = a.unit AND v.key = a.key
         ORDER BY rank LIMIT $5
     ) AS e
 )"""
 
 _LINKS_OF_LEVEL = f"""
 edge AS MATERIALIZED (
-    SELECT {_EDGE_COLUMNS},
+    SELECT {_EDGE_COLUMNS}, e.shown,
         row_number() OVER (ORDER BY e.near, e.far, e.type, e.lifecycle, e.occurrence) AS rank
     FROM (
-        SELECT {_EDGE_COLUMNS}
-        FROM (SELECT u.unit, u.key FROM asked AS u ORDER BY u.key COLLATE "C") AS a
+        SELECT {_EDGE_COLUMNS}, e.shown
+        FROM (
+            SELECT w.unit, w.key, w.direction, w.opens, w.narrow FROM viewed AS w
+            WHERE w.direction = $6 ORDER BY w.key COLLATE "C"
+        ) AS v
         CROSS JOIN LATERAL (
-            SELECT {_EDGE_COLUMNS} FROM edges AS e
-            WHERE e.unit = a.unit AND e.near = a.key AND e.direction = $6
+            SELECT {_EDGE_COLUMNS}, s.shown
+            FROM edges AS e CROSS JOIN LATERAL (SELECT {shown("$7")} AS shown) AS s
+            WHERE e.unit = v.unit AND e.near = v.key AND e.direction = $6
+                AND s.shown IS NOT NULL
             ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
         ) AS e
-        ORDER BY a.key COLLATE "C", e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
+        ORDER BY v.key COLLATE "C", e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
     ) AS e
 )"""
 
@@ -240,7 +270,10 @@ edge AS MATERIALIZED (
 _STATED = """
 stated AS MATERIALIZED (
     SELECT e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, s.side, e.rank, s.envelope
-    FROM edge AS e CROSS JOIN LATERAL (
+    FROM (
+        SELECT w.unit, w.near, w.direction, w.far, w.type, w.lifecycle, w.occurrence, w.far_unit,
+            w.link_key, w.rank FROM edge AS w WHERE w.shown = 2
+    ) AS e CROSS JOIN LATERAL (
         SELECT x.side, x.envelope FROM assertions AS x
         WHERE x.unit = e.unit AND x.link_key = e.link_key
             AND x.side = CASE e.direction WHEN 'upstream' THEN 'downstream' ELSE 'upstream' END
@@ -283,6 +316,10 @@ FROM covering AS c"""
 _SELECT_LINKS = """
 UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occurrence, s.side,
     s.rank, s.envelope FROM stated AS s"""
+# What is shown without its far end: the reader alone sees it, and puts a pseudonym there.
+_SELECT_BLINDED = """
+UNION ALL SELECT 'blinded', e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, NULL,
+    e.rank, NULL FROM edge AS e WHERE e.shown = 1"""
 _SELECT_PREFIXES = """
 UNION ALL SELECT 'prefix', p.prefix, p.status, array_to_string(p.run, ' '), p.home, NULL, NULL,
     NULL, NULL, p.delegation FROM holder AS p"""
@@ -303,7 +340,16 @@ UNION ALL SELECT 'record', r.identifier, r.status, r.parent, NULL, NULL, NULL, N
 FROM seed AS r"""
 
 FETCH_WHOLE = _statement(
-    (_MOMENT, _ASKED, _OWN, _LINEAGE, _LINKS_OF_EACH, _STATED, _prefixes(_FAR_PREFIXES)),
+    (
+        _MOMENT,
+        _ASKED,
+        _OWN,
+        _LINEAGE,
+        granted("a.key", "0", "$7", "$8"),
+        _LINKS_OF_EACH,
+        _STATED,
+        _prefixes(_FAR_PREFIXES),
+    ),
     (_SELECT_MOMENT, _select_records("lineage"), _SELECT_RULES, _SELECT_LINKS, _SELECT_PREFIXES),
 )
 FETCH_RECORDS = _statement(
@@ -312,8 +358,15 @@ FETCH_RECORDS = _statement(
 )
 STATES = _statement((_MOMENT, _ASKED, _OWN), (_SELECT_MOMENT, _SELECT_STATES, _SELECT_RULES))
 EDGES = _statement(
-    (_MOMENT, _ASKED, _LINKS_OF_LEVEL, _STATED, _prefixes(_FAR_PREFIXES)),
-    (_SELECT_MOMENT, _SELECT_LINKS, _SELECT_PREFIXES),
+    (
+        _MOMENT,
+        _ASKED_ON_THE_WAY,
+        granted("a.entry", "a.steps", "$8", "$9"),
+        _LINKS_OF_LEVEL,
+        _STATED,
+        _prefixes(_FAR_PREFIXES),
+    ),
+    (_SELECT_MOMENT, _SELECT_LINKS, _SELECT_BLINDED, _SELECT_PREFIXES),
 )
 # xmin bounds the read from above: what is still open, or began after one that is, comes later.
 CHANGES = f"""
@@ -332,10 +385,10 @@ ORDER BY c.xid, c.id
 
 
 async def fetch(
-    driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier], links: int
+    driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier], links: int, viewer: Viewer
 ) -> Read:
     """Read records, ancestors, rules, up to `links` links of each, and prefixes."""
-    return _sorted(await driver.fetch(FETCH_WHOLE, *_asked(identifiers), links))
+    return _sorted(await driver.fetch(FETCH_WHOLE, *_asked(identifiers), links, *viewing(viewer)))
 
 
 async def fetch_records(driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier]) -> Read:
@@ -349,10 +402,23 @@ async def states(driver: asyncpg.Connection[Any], identifiers: Sequence[Identifi
 
 
 async def edges(
-    driver: asyncpg.Connection[Any], identifiers: Sequence[Identifier], direction: str, limit: int
+    driver: asyncpg.Connection[Any],
+    level: Sequence[Near],
+    direction: str,
+    limit: int,
+    viewer: Viewer,
 ) -> Read:
     """Read up to `limit` links of a whole level, and the prefixes of those who state them."""
-    return _sorted(await driver.fetch(EDGES, *_asked(identifiers), limit, direction))
+    rows = await driver.fetch(
+        EDGES,
+        *_asked([near.identifier for near in level]),
+        limit,
+        direction,
+        *viewing(viewer),
+        [near.entry.text for near in level],
+        [near.steps for near in level],
+    )
+    return _sorted(rows)
 
 
 async def changes(driver: asyncpg.Connection[Any], since: int | None, limit: int) -> Told:
@@ -390,6 +456,8 @@ def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
                 read.rules.append(RuleRow(row[1], row[2], row[3]))
             case "link":
                 read.links.append(LinkRow(*row[1:10]))
+            case "blinded":
+                read.blinded.append(BlindedRow(row[1], row[2], row[3], row[4], row[5], row[8]))
             case "prefix":
                 run = tuple(row[3].split())
                 read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], run, row[4])

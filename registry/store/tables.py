@@ -333,6 +333,58 @@ disclosures = Table(
     PrimaryKeyConstraint("unit", "identifier", "version", "digest"),
 )
 
+# What a holder opens to others of his links, the newest version of each id. "*" is anybody; an
+# empty root, direction or purpose is any, and no types or lifecycles are all.
+grants = Table(
+    "grants",
+    metadata,
+    Column("unit", BigInteger, nullable=False),  # of the grantor
+    _text("id"),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    _text("grantee"),
+    _text("root"),
+    Column("direction", Text, nullable=False),
+    Column("depth", SmallInteger, nullable=False),
+    Column("types", ARRAY(Text), nullable=False),
+    Column("lifecycles", ARRAY(Text), nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("show", Text, nullable=False),
+    Column("valid_from", BigInteger),
+    Column("valid_until", BigInteger),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "id"),
+    Index(None, "unit", "grantee"),
+)
+
+# EPCIS events that holders captured, each once by its hash; `declared` is when it was said to be
+# wrong, milliseconds since 1970. `event_id` is what it calls itself, and no key.
+epcis_events = Table(
+    "epcis_events",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("hash"),
+    Column("event_id", Text(collation="C")),
+    Column("declared", BigInteger),
+    _text("capture"),
+    Column("body", Text, nullable=False),
+    _now("captured_at"),
+    PrimaryKeyConstraint("unit", "hash"),
+    Index(None, "unit", "event_id", postgresql_where=text("event_id IS NOT NULL")),
+)
+
+# What became of each capture; ids begin with their time, so that their order is that of time.
+epcis_captures = Table(
+    "epcis_captures",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("id"),
+    Column("report", Text, nullable=False),
+    _now("finished_at"),
+    PrimaryKeyConstraint("unit", "id"),
+)
+
 # The transparency log. One sequence for the whole node: it is not distributed, and need not be,
 # for a leaf is a few hundred bytes and old ones are never looked at again (ADR 12).
 
@@ -428,6 +480,9 @@ DISTRIBUTED = frozenset(
         changes,
         disclosures,
         edges,
+        epcis_captures,
+        epcis_events,
+        grants,
         identifier_history,
         identifiers,
         rules,

@@ -46,6 +46,7 @@ from schemas.batched import build
 from schemas.envelope import RECORD
 from schemas.identifier import Identifier, Prefix
 from schemas.policy import LogPolicy
+from schemas.viewer import Near
 from tests.distribution import NAMES, faults, touched
 from tests.fixtures_registry import KEK, Clock, Registry
 from tests.holders import hold
@@ -91,6 +92,16 @@ class Scenario:
         await self.log()
         await self.listings()
         await self.reads()
+        await self.forgetting(start)
+
+    async def forgetting(self, start):
+        async with self.registry.store.write() as tx:
+            driver = await tx.driver()
+            kept = await changes.kept(driver)
+            [oldest, *_] = await changes.oldest(driver, kept.since, kept.logged, 1)
+            await changes.keep_since(driver, oldest.xid + 1)
+            assert await changes.forget(driver, kept.since, oldest.xid + 1) > 0
+            assert await changes.kept_since(driver) == oldest.xid + 1
         told = await self.reader.changes(start)
         assert told.watermark.epoch == start.epoch
 
@@ -213,7 +224,7 @@ class Scenario:
         for whole in (True, False):
             assert len((await self.reader.fetch(asked, whole=whole)).found) == len(asked)
         for direction in ("upstream", "downstream"):
-            await self.reader.edges(asked, direction, 100)
+            await self.reader.edges([Near.at(item) for item in asked], direction, 100)
         assert await self.reader.disclosures([(asked[0], 1)])
         for identifier in asked[:-2]:
             await self.reader.prove(identifier)

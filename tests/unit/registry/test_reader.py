@@ -14,6 +14,7 @@ from schemas.errors import BadQuery, Unavailable
 from schemas.keys import b64decode
 from schemas.rule import Rule, TargetTemplate
 from schemas.source import Edges, Fetched, State
+from schemas.viewer import Near
 from tests import parties
 from tests.parties import assertion, identifier, record
 from tests.parts_store import Stock
@@ -34,6 +35,10 @@ async def stock(store):
 @pytest.fixture
 def reader(stock):
     return Reader(stock.store)
+
+
+def at(text):
+    return Near.at(identifier(text))
 
 
 def rule(pattern):
@@ -157,7 +162,7 @@ class TestLinks:
         both = await stock.state(parties.GEAR_SAYS, replace(parties.STEEL_SAYS, state="withdrawn"))
         for text in (GEAR, STEEL):
             assert (await one(reader, text)).assertions == tuple(both)
-        read = await reader.edges([identifier(GEAR)], "upstream", 10)
+        read = await reader.edges([at(GEAR)], "upstream", 10)
         assert read.edges[0].assertions == tuple(both)
         assert set(read.delegations) == set(parties.DELEGATIONS)
 
@@ -165,7 +170,7 @@ class TestLinks:
         await stock.state(parties.GEAR_SAYS, replace(parties.STEEL_SAYS, state="withdrawn"))
         await stock.switch("88.100", "suspended")
         assert (await one(reader, STEEL)).assertions == ()
-        assert (await reader.edges([identifier(STEEL)], "downstream", 10)).edges == ()
+        assert (await reader.edges([at(STEEL)], "downstream", 10)).edges == ()
 
     async def test_a_covered_serial_has_links(self, reader, stock):
         says = assertion("downstream", STEEL, "88.100/GEAR-2026-000009")
@@ -253,7 +258,7 @@ class TestEdges:
             assertion("downstream", STEEL, GEAR, occurrence="2"),
             assertion("downstream", "88.101/A", GEAR),
         )
-        level = [identifier(text) for text in (GEAR, "88.100/A", STEEL)]
+        level = [at(text) for text in (GEAR, "88.100/A", STEEL)]
         async with sql_recorder(stock.store.engine) as statements:
             found = await reader.edges(level, "upstream", 100)
         assert statements == [reads.EDGES]
@@ -271,7 +276,7 @@ class TestEdges:
 
     async def test_the_other_way(self, reader, stock):
         await stock.state(parties.GEAR_SAYS)
-        level = [identifier(STEEL)]
+        level = [at(STEEL)]
         assert [e.link for e in (await reader.edges(level, "downstream", 10)).edges] == [
             parties.GEAR_SAYS.link
         ]
@@ -286,7 +291,7 @@ class TestEdges:
                 for part in "321"
             )
         )
-        level = [identifier("88.100/B"), identifier("88.100/A")]
+        level = [at("88.100/B"), at("88.100/A")]
         found = await reader.edges(level, "upstream", limit)
         order = [f"88.101/{part}" for _ in "AB" for part in "123"]
         assert [edge.link.upstream.text for edge in found.edges] == order[:limit]
@@ -296,7 +301,7 @@ class TestEdges:
         gear_says, _ = await stock.state(parties.GEAR_SAYS, parties.STEEL_SAYS)
         await stock.state(assertion("upstream", "88.101/B", GEAR))
         await stock.switch("88.101", "suspended")
-        found = await reader.edges([identifier(GEAR)], "upstream", 10)
+        found = await reader.edges([at(GEAR)], "upstream", 10)
         assert [edge.assertions for edge in found.edges] == [(gear_says,)]
 
     @pytest.mark.parametrize(
@@ -304,7 +309,7 @@ class TestEdges:
     )
     async def test_nonsense_is_refused(self, reader, direction, limit):
         with pytest.raises(BadQuery):
-            await reader.edges([identifier(GEAR)], direction, limit)
+            await reader.edges([at(GEAR)], direction, limit)
 
 
 class TestJson:
@@ -313,21 +318,26 @@ class TestJson:
         asked = [identifier(t) for t in (GEAR, STEEL, "99/X", "88.100/GEAR-2026-000002")]
         fetched = await reader.fetch(asked)
         assert Fetched.from_json(json.loads(json.dumps(fetched.to_json()))) == fetched
-        edges = await reader.edges(asked, "upstream", 10)
+        edges = await reader.edges([Near.at(item) for item in asked], "upstream", 10)
         assert Edges.from_json(json.loads(json.dumps(edges.to_json()))) == edges
+
+
+VIEWING = (7, ["*", "88.100"], "recall")
 
 
 class TestPlans:
     """Every look-up in a large table is by index, and the unit leads its condition."""
 
-    LARGE = ("identifiers", "rules", "edges", "assertions")
+    LARGE = ("identifiers", "rules", "edges", "assertions", "grants")
 
     @pytest.mark.parametrize(
         ("statement", "extra"),
         [
-            pytest.param(reads.FETCH_WHOLE, (101,), id="whole"),
+            pytest.param(reads.FETCH_WHOLE, (101, *VIEWING), id="whole"),
             pytest.param(reads.FETCH_RECORDS, (), id="records"),
-            pytest.param(reads.EDGES, (100, "upstream"), id="edges"),
+            pytest.param(
+                reads.EDGES, (100, "upstream", *VIEWING, [GEAR, STEEL], [0, 0]), id="edges"
+            ),
         ],
     )
     async def test_by_index_with_the_unit(self, store, stock, statement, extra):

@@ -17,6 +17,7 @@ from registry.store import reads
 from schemas.change import Batch, Change, Op, Watermark
 from schemas.errors import BadInput, BadQuery, Unavailable
 from schemas.identifier import Prefix
+from schemas.viewer import Near
 from tests.parties import identifier
 from tests.parts_store import Stock
 
@@ -108,7 +109,7 @@ class TestOutOfOrder:
             for whole in (True, False):
                 fetched = await source.fetch([identifier("88.100/X")], whole=whole)
                 assert fetched.watermark.position <= at
-            edges = await source.edges([identifier("88.100/X")], "upstream", 10)
+            edges = await source.edges([Near.at(identifier("88.100/X"))], "upstream", 10)
             assert edges.watermark.position <= at
         await caught_up(
             source, Watermark(edges.watermark.epoch, at), ["X", "late0", "late1", "late2"]
@@ -240,7 +241,7 @@ class TestHttp:
         assert [(item["identifier"], item["state"]) for item in answer["found"]] == [
             ("88.118.8/A", "found"),
             ("88.118.8/X", "missing"),
-            ("1.2/B", "foreign"),
+            ("1.2/B", "nowhere"),
         ]
         assert len(answer["found"][0]["assertions"]) == 1
         thin = (await registry.post("/v1/source", asked | {"whole": False})).json()

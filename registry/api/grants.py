@@ -1,0 +1,149 @@
+"""/v1/grants."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from registry import grants
+from registry.api.deps import (
+    CallerDep,
+    DepsDep,
+    PathPrefix,
+    Read,
+    StrictQuery,
+    Write,
+    read_object,
+    read_prefix,
+)
+from registry.api.openapi import problems
+from registry.versions import Settled
+from schemas.canonical import JsonObject
+from schemas.grant import Grant, parse_grant
+
+MAX_PAGE = 500
+
+router = APIRouter(tags=["grants"])
+
+_DRAFT = {
+    "iss": "88.118.8",
+    "id": "to-the-vehicle-maker",
+    "to": "88.118.1",
+    "direction": "upstream",
+    "depth": 3,
+    "purpose": "recall",
+}
+_STATED = {
+    "iss": "88.118.8",
+    "id": "to-the-vehicle-maker",
+    "version": 1,
+    "state": "granted",
+    "to": "88.118.1",
+    "direction": "upstream",
+    "depth": 3,
+    "purpose": "recall",
+    "show": "full",
+    "digest": "m1x0Qm3QpKk0VYb8b4v0m3yq0h8t3q4mC7Yd0m1wq3I",
+    "envelope": "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJkZXB0aCI6Myw….c2lnbmF0dXJl…",
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "examples": {
+                    "draft": {"summary": "signed with the hosted key", "value": _DRAFT},
+                    "envelope": {
+                        "summary": "signed by the client",
+                        "value": {"envelope": _STATED["envelope"]},
+                    },
+                },
+            }
+        },
+    }
+}
+
+
+class PageQuery(BaseModel):
+    """Which page of the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grantor: str = Field(description="whose grants")
+    cursor: str = Field("", max_length=64, description="`next` of the page before")
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+
+
+def _answer(description: str, example: object) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+@router.post(
+    "/v1/grants",
+    status_code=201,
+    summary="Open links to others, or change what is open",
+    responses={
+        201: _answer("granted for the first time", _STATED),
+        200: _answer("a new version, or the same content as before", _STATED),
+        **problems(400, 401, 403, 409, 412, 413, 415, 503),
+    },
+    openapi_extra=_BODY,
+)
+async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -> JSONResponse:
+    """Grant: an envelope, or a draft for the hosted key; one `id` has one grant at a time."""
+    now = deps.clock()
+    offer = grants.read_offer(await read_object(request), now)
+    settled = await grants.state(tx, deps.keyring, caller, offer, now)
+    created = settled.changed and settled.said.version == 1
+    return JSONResponse(view(settled), 201 if created else 200)
+
+
+@router.post(
+    "/v1/grants/{prefix}/{name}/revoke",
+    summary="Take a grant back",
+    responses={
+        200: _answer("revoked", {**_STATED, "version": 2, "state": "revoked"}),
+        **problems(400, 401, 403, 404, 409, 503),
+    },
+)
+async def revoke(
+    prefix: PathPrefix, name: str, tx: Write, caller: CallerDep, deps: DepsDep
+) -> JSONResponse:
+    """Take it back with the hosted key; who keeps his own signs a revoked version himself."""
+    settled = await grants.revoke(tx, deps.keyring, caller, prefix, name, now=deps.clock())
+    return JSONResponse(view(settled))
+
+
+@router.get(
+    "/v1/grants",
+    summary="List the grants of a holder",
+    responses={
+        200: _answer("a page, by id", {"grants": [_STATED], "next": None}),
+        **problems(400, 401, 503),
+    },
+    dependencies=[StrictQuery],
+)
+async def listing(
+    tx: Read, caller: CallerDep, query: Annotated[PageQuery, Query()]
+) -> JSONResponse:
+    """List all of them to the grantor, and to everybody else those that are his."""
+    grantor = read_prefix(query.grantor)
+    page = await grants.listing(tx, caller, grantor, after=query.cursor, limit=query.limit)
+    shown = [_view(parse_grant(row.envelope)[1], row.digest, row.envelope) for row in page.grants]
+    return JSONResponse({"grants": shown, "next": page.after})
+
+
+def view(settled: Settled[Grant]) -> JsonObject:
+    """Return a grant as the API shows it."""
+    return _view(settled.said, settled.digest, settled.token)
+
+
+def _view(grant: Grant, digest: str, envelope: str) -> JsonObject:
+    members: JsonObject = dict(grant.claims())  # type: ignore[arg-type]
+    for signed in ("v", "ver", "prev", "iat"):
+        members.pop(signed, None)
+    return {**members, "version": grant.version, "digest": digest, "envelope": envelope}
