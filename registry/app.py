@@ -21,6 +21,7 @@ from registry.api import (
     prefixes,
     problems,
     proof,
+    proposals,
     source,
     trust,
 )
@@ -39,6 +40,7 @@ ROUTERS = (
     epcis.router,
     changes.router,
     source.router,
+    proposals.router,
     proof.router,
     trust.router,
     log.router,

@@ -11,6 +11,7 @@ end takes back is shown beside what the other still says. To state something, in
     5. the version it becomes (`assertions`), if it changes anything
     6. that is stored, the edge at either end kept in step, and the change told of; so is the
        statement of a batched assertion, unless it was with another (`batch_statements`)
+    7. where another node serves the far end, it is put on its way there (`deliveries`)
 
 Of one caller's many statements each is refused for itself. Reading takes no lock: what is written
 names the digest that it replaces, and who was overtaken decides anew.
@@ -23,7 +24,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-from registry import assertions, batch_statements, changes, prefixes, reader
+from registry import assertions, batch_statements, changes, deliveries, prefixes, reader
 from registry.accounts import Caller
 from registry.assertions import Offer, Stated, Voice
 from registry.changes import Entry
@@ -163,6 +164,7 @@ async def store_many(
     await _tell(tx, speaker, outcomes)
     changed = [i for i, one in outcomes.items() if isinstance(one, Stated) and one.changed]
     await batch_statements.admit(tx, speaker.prefix, [offers[i].envelope for i in changed])
+    await _send(tx, speaker, outcomes)
     await _judge(tx, outcomes)
     return [outcomes[index] for index in range(len(offers))]
 
@@ -303,6 +305,16 @@ async def _tell(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:
     ]
     if entries:
         await changes.record_many(tx, speaker.prefix, entries)
+
+
+async def _send(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:
+    """Put on its way to the node of its far end what changed."""
+    changed = [one for one in outcomes.values() if isinstance(one, Stated) and one.changed]
+    await deliveries.queue(
+        tx,
+        speaker.prefix,
+        [(one.link_key, one.assertion.side, one.assertion.far, one.digest) for one in changed],
+    )
 
 
 async def _judge(tx: WriteTx, outcomes: _Outcomes) -> None:

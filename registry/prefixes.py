@@ -8,7 +8,7 @@ while something is allocated below it: two who want the same, or one inside the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -53,6 +53,7 @@ __all__ = [
     "chain",
     "challenge",
     "delegated",
+    "held",
     "listing",
     "recall",
     "resume",
@@ -187,6 +188,13 @@ async def show(tx: ReadTx, prefix: Prefix) -> Holding:
     if row is None:
         raise PrefixNotFound(f"nobody was allocated {prefix}", value=str(prefix))
     return Holding(row, delegations.read(row.delegation))
+
+
+async def held(tx: ReadTx, asked: Iterable[Prefix]) -> frozenset[Prefix]:
+    """Return those of some prefixes that are known and served here."""
+    names = {str(prefix): prefix for prefix in asked}
+    homes = await store.homes(tx, names)
+    return frozenset(names[name] for name, home in homes.items() if home is None)
 
 
 async def listing(

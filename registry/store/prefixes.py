@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -351,3 +351,9 @@ def _row(row: SqlRow[*tuple[Any, ...]]) -> Row:
         else Recovery(row.recovery_sequence, row.recovery_delegation, row.effective_at),
         home=row.home,
     )
+
+
+async def homes(tx: ReadTx, names: Iterable[str]) -> dict[str, str | None]:
+    """Return where each of some prefixes is served, of those that are known: None is here."""
+    query = select(prefixes.c.prefix, prefixes.c.home).where(prefixes.c.prefix.in_(list(names)))
+    return {row.prefix: row.home for row in await tx.connection.execute(query)}

@@ -385,6 +385,23 @@ epcis_captures = Table(
     PrimaryKeyConstraint("unit", "id"),
 )
 
+# Statements of links that the node of the far end is still to be told of: each newest version.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("unit", BigInteger, nullable=False),  # of the end that speaks
+    _text("link_key"),
+    Column("side", Text, nullable=False),
+    _text("far"),
+    _text("digest"),
+    Column("attempts", BigInteger, nullable=False),
+    Column("due_at", DateTime(timezone=True)),  # null where it was refused for good
+    Column("failure", Text, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("unit", "link_key", "side"),
+    Index(None, "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+
 # The transparency log. One sequence for the whole node: it is not distributed, and need not be,
 # for a leaf is a few hundred bytes and old ones are never looked at again (ADR 12).
 
@@ -478,6 +495,7 @@ DISTRIBUTED = frozenset(
         assertions,
         batches,
         changes,
+        deliveries,
         disclosures,
         edges,
         epcis_captures,

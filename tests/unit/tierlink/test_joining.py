@@ -3,59 +3,24 @@
 import json
 from dataclasses import replace
 
-import httpx
 import pytest
 
 from registry import adoption, prefixes, roots
 from registry.accounts import Caller
-from registry.adoption import Here
-from registry.api.deps import Deps
-from registry.app import create_app
-from registry.bootstrap import Offline, found
-from registry.keyring import Keyring
 from registry.reader import Reader
-from registry.store.engine import Store
 from registry.store.tables import changes
 from schemas.chain import Trust, trust_document
 from schemas.change import Op
 from schemas.errors import Conflict, PrefixElsewhere, VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.source import State
-from tests.fixtures_registry import KEK, Clock, Registry
+from tests.neighbours import CHILD, HERE
 from tierlink.client import AsyncClient
 from tierlink.joining import Follower, Wish, join
 
-PARENT, CHILD = "http://registry", "http://child"
 MINE = Prefix.parse("88.118")
 ITEM = Identifier.parse("88.118/A-1")
-HERE = Here(CHILD, PARENT)
 WISH = Wish(MINE, "Child 有限公司", HERE)
-
-
-@pytest.fixture
-async def child(second_database, registry):
-    """A node founded with the root of the other, and with another key-encryption key."""
-    store = Store.open(second_database, pool=4)
-    clock = Clock()
-    deps = Deps(store, Keyring(bytes(reversed(KEK))), clock, here=HERE)
-    async with registry.store.read() as tx:
-        versions = tuple(await prefixes.roots(tx))
-    async with store.write() as tx:
-        founded = await found(tx, deps.keyring, clock(), Offline(versions))
-    transport = httpx.ASGITransport(create_app(deps))
-    async with httpx.AsyncClient(transport=transport, base_url=CHILD) as client:
-        yield Registry(deps, founded.operator_key, client, clock)
-    await store.close()
-
-
-@pytest.fixture
-async def parent(registry):
-    """The registry of the root, as the child talks to it."""
-    transport = httpx.ASGITransport(create_app(registry.deps))
-    async with AsyncClient(
-        PARENT, api_key=registry.operator, now=registry.clock, transport=transport
-    ) as client:
-        yield client
 
 
 async def joined(child, parent, folder, wish=WISH):
