@@ -109,6 +109,27 @@ def test_the_reciprocity_of_the_largest_input(imported):
     assert reports[PART_TYPE]["identifiers"] == 42
 
 
+def test_vehicles_that_are_not_whole_are_withheld(imported):
+    """Four vehicles, of which one is as its parts were signed: nothing of the others arrives."""
+    running, _ = imported
+    folder = IRS / "dil"
+    (document,) = folder.glob("*DataIntegrity*.json")
+    done = running.cli(
+        *("import", str(document), "--parent", "88.28", "--json"),
+        *("--integrity", str(folder / "dil_n.txt"), "--require-integrity"),
+    )
+    assert done.returncode == 1, done.stderr.decode()
+    report = json.loads(done.stdout)
+    verdicts = {item["twin"][9:]: item["verdict"] for item in report["integrity"]["vehicles"]}
+    assert sorted(verdicts.values()) == ["INVALID", "INVALID", "INVALID", "VALID"]
+    assert [item["code"] for item in report["refused"]] == ["vehicle_not_valid"] * 3
+    assert (report["identifiers"], report["assertions"]) == (15, 28)
+    with running.client() as client:
+        for twin, verdict in verdicts.items():
+            found = client.get(f"/88.28.bpnl00000003azqp/{twin}")
+            assert found.status_code == (200 if verdict == "VALID" else 404)
+
+
 def test_a_second_import_changes_nothing(imported):
     running, reports = imported
     done = running.cli(

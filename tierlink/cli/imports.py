@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import display, records
+from . import display, integrity, records
 from .options import As, Json, Url
 from .session import Session, required
 
@@ -42,6 +43,26 @@ def import_(
     usage_quantity: Annotated[
         bool, typer.Option("--usage-quantity", help="Take quantities of usage aspects too.")
     ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--integrity",
+            metavar="KEYFILE",
+            help="Check the DataIntegrity aspects first, by this RSA key (hex modulus, PEM or"
+            " JWK), and report on each vehicle.",
+        ),
+    ] = None,
+    require_integrity: Annotated[
+        bool,
+        typer.Option(
+            "--require-integrity",
+            help="With --integrity: send nothing but what a VALID vehicle vouches for.",
+        ),
+    ] = False,
+    opened: Annotated[
+        bool,
+        typer.Option("--open", help="Show everybody the links, by a grant of each company."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be registered, and send nothing.")
     ] = False,
@@ -51,22 +72,35 @@ def import_(
 ) -> None:
     """Import a document: a prefix per company, an identifier per twin, links of both ends.
 
-    It may be run again: what is there is left as it is. Exit code 1 where something was refused.
+    It may be run again: what is there is left as it is. Exit code 1 where something was refused,
+    or withheld by --require-integrity.
     """
     from schemas.identifier import Prefix
     from tierlink.imports import catenax
+    from tierlink.imports.integrity import withhold
 
     if data_format not in FORMATS:
         raise typer.BadParameter(
             f"{data_format} is not one of {', '.join(FORMATS)}", param_hint="--format"
         )
+    if require_integrity and key_file is None:
+        raise typer.BadParameter(
+            "it needs the key: --integrity KEYFILE", param_hint="--require-integrity"
+        )
     above = Prefix.parse(parent)
-    plan, notes = catenax.plan(
-        records.whole(file), above, int(time.time()), usage_quantity=usage_quantity
-    )
+    text = records.whole(file)
+    checked = None if key_file is None else integrity.checked(text, key_file)
+    plan, notes = catenax.plan(text, above, int(time.time()), usage_quantity=usage_quantity)
+    withheld: tuple[Note, ...] = ()
+    if checked is not None and require_integrity:
+        plan, withheld = withhold(plan, checked)
     session = Session(url, speaker)
     path = keys_out or session.data_dir / f"import-{above}.json"
-    report = _planned(plan, notes) if dry_run else _send(session, plan, notes, Keys(path, above))
+    if dry_run:
+        report = _planned(plan, notes)
+    else:
+        report = _send(session, plan, notes, Keys(path, above), opened=opened)
+    report = replace(report, refused=withheld + report.refused, integrity=checked)
     if as_json:
         display.machine(_without_keys(report))
     else:
@@ -106,7 +140,9 @@ class Keys:
         write_private(self._path, json.dumps(document, indent=1, ensure_ascii=False).encode())
 
 
-def _send(session: Session, plan: Plan, notes: tuple[Note, ...], keys: Keys) -> Report:
+def _send(
+    session: Session, plan: Plan, notes: tuple[Note, ...], keys: Keys, *, opened: bool
+) -> Report:
     import asyncio
 
     from tierlink.imports.delivery import IDENTIFIERS, LINKS, PREFIXES, Delivery, deliver
@@ -123,6 +159,7 @@ def _send(session: Session, plan: Plan, notes: tuple[Note, ...], keys: Keys) -> 
             known=keys.known(),
             keep=keys.keep,
             progress=move,
+            opened=opened,
         )
         return asyncio.run(deliver(delivery, plan, notes))
 
@@ -136,6 +173,7 @@ def _planned(plan: Plan, notes: tuple[Note, ...]) -> Report:
         assertions=len(plan.assertions),
         reciprocity=plan.reciprocity,
         notes=notes,
+        agreement=plan.agreement,
     )
 
 
@@ -150,6 +188,8 @@ def _without_keys(report: Report) -> dict[str, object]:
 
 def _print(report: Report, path: Path | None) -> None:
     found = report.reciprocity
+    if report.integrity is not None:
+        integrity.show(report.integrity)
     display.table(
         {
             "companies": len(report.companies),
@@ -157,6 +197,8 @@ def _print(report: Report, path: Path | None) -> None:
             "assertions": report.assertions,
             "links": f"{found.links}: {found.mutual} mutual ({found.conflicting} conflicting), "
             f"{found.one_sided} one-sided",
+            "quantities": f"{report.agreement.equal} equal of {report.agreement.compared} that both"
+            " ends state",
             "API keys": path,
         }
     )

@@ -21,8 +21,8 @@ is only a potential one state no link.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,23 +30,21 @@ from dataclasses import dataclass
 from schemas.claims import Members
 from schemas.errors import BadInput, BadRecord
 from schemas.identifier import Identifier, Prefix
-from schemas.link import DOWNSTREAM, UPSTREAM, Assertion, Link, Quantity
+from schemas.link import DOWNSTREAM, SIDES, UPSTREAM, Assertion, Link, Quantity
 from schemas.record import BATCH, CLASS, ITEM, Record
 from schemas.target import Target, read_target
 
-from .plan import Holder, Plan
+from .plan import Agreement, Holder, Plan
 from .quantity import UnusableQuantity, read_quantity
 from .report import Note
+from .rows import far_uuid, listed, relation
 from .twins import (
     Aspect,
     Twin,
-    array,
     local_identifiers,
-    mapping,
     parse,
     read_bpnl,
     read_twins,
-    read_uuid,
     step,
 )
 
@@ -57,11 +55,9 @@ _KINDS = {
     "PartAsPlanned": CLASS,
     "PartAsSpecified": CLASS,
 }
-_RELATION = re.compile(r"SingleLevel(Bom|Usage)(AsSpecified|AsPlanned|AsBuilt|AsMaintained)")
 _LIFECYCLES = {
     name.lower(): name for name in ("asSpecified", "asPlanned", "asBuilt", "asMaintained")
 }
-_FAR_ID = ("catenaXId", "childCatenaXId", "parentCatenaXId", "globalAssetId")
 _MAX_TEXT = 1024
 _MAX_DOCUMENTS = 16  # per twin
 _MAX_DEPTH = 32  # of a payload that is searched for documents
@@ -96,7 +92,8 @@ def plan(
     records = tuple(planner.record(twin) for twin in twins)
     assertions = planner.assertions()
     holders = {twin.bpnl: Holder(planner.prefix(twin.bpnl), twin.bpnl) for twin in twins}
-    return Plan(tuple(holders.values()), records, assertions), notes + tuple(planner.notes)
+    done = Plan(tuple(holders.values()), records, assertions, planner.agreement())
+    return done, notes + tuple(planner.notes)
 
 
 class _Planner:
@@ -111,6 +108,7 @@ class _Planner:
         self._twins = {twin.uuid: twin for twin in twins}
         self._assumed: dict[str, str] = {}  # uuid of a twin not in the file -> the first BPNL named
         self._usage_quantity = usage_quantity
+        self._amounts: dict[Link, dict[str, Quantity]] = {}  # by side, of each end's first row
 
     def note(self, code: str, place: str, reason: str) -> None:
         self.notes.append(Note(code, place, reason))
@@ -191,9 +189,11 @@ class _Planner:
             if assertion is None:
                 continue
             known = stated.setdefault((assertion.link, assertion.side), assertion)
-            if known is not assertion and known.same_content(assertion):
+            if known is assertion:
+                self._compare(row, assertion)
+            elif known.same_content(assertion):
                 self.note("row_repeated", row.place, "says again what an earlier row said")
-            elif known is not assertion:
+            else:
                 self.note(
                     "row_contradicted", row.place, "an earlier row of this link says otherwise"
                 )
@@ -205,23 +205,18 @@ class _Planner:
                 yield from self._aspect_rows(twin, aspect)
 
     def _aspect_rows(self, twin: Twin, aspect: Aspect) -> Iterator[_Row]:
-        found = _RELATION.fullmatch(aspect.name)
-        if found:
-            side = DOWNSTREAM if found[1] == "Bom" else UPSTREAM
-            lists = ("childItems",) if side == DOWNSTREAM else ("parentItems", "parentParts")
-        elif aspect.name == "AssemblyPartRelationship":
-            side, lists = DOWNSTREAM, ("childParts",)
-        else:
+        found = relation(aspect)
+        if found is None:
             return
-        for item, place in _listed(aspect.payload, aspect.place, lists):
-            stated = found[2] if found else item.get("lifecycleContext", "asBuilt")
+        for item, place in listed(aspect.payload, aspect.place, found.lists):
+            stated = found.lifecycle or item.get("lifecycleContext", "asBuilt")
             lifecycle = _LIFECYCLES.get(str(stated).lower())
             if lifecycle is None:
                 self.note("lifecycle_unknown", place, f"lifecycle {stated!r} is none we know")
             elif item.get("isOnlyPotentialParent") is True:
                 self.note("potential_parent", place, "the parent is only a potential one")
             else:
-                yield _Row(twin, side, lifecycle, item, place)
+                yield _Row(twin, found.side, lifecycle, item, place)
 
     def _assertion(self, row: _Row) -> Assertion | None:
         far = self._far(row)
@@ -243,8 +238,7 @@ class _Planner:
         )
 
     def _far(self, row: _Row) -> Identifier | None:
-        name = next((name for name in _FAR_ID if name in row.item), _FAR_ID[0])
-        uuid = read_uuid(row.item.get(name), step(row.place, name))
+        uuid = far_uuid(row.item, row.place)
         twin = self._twins.get(uuid)
         if twin is not None:
             return self.identifier(twin.bpnl, uuid)
@@ -268,6 +262,21 @@ class _Planner:
         except UnusableQuantity as err:
             self.note("quantity_left_out", step(row.place, "quantity"), str(err))
             return None
+
+    def _compare(self, row: _Row, assertion: Assertion) -> None:
+        """Keep what this end states, also where it is not to be signed."""
+        amount = assertion.quantity
+        if row.side == UPSTREAM and not self._usage_quantity:
+            with contextlib.suppress(UnusableQuantity):
+                amount = read_quantity(row.item.get("quantity"))
+        if amount is not None:
+            self._amounts.setdefault(assertion.link, {})[row.side] = amount
+
+    def agreement(self) -> Agreement:
+        """Compare the quantities of the links of which both ends state one."""
+        both = [item for item in self._amounts.values() if len(item) == len(SIDES)]
+        equal = sum(item[UPSTREAM].agrees(item[DOWNSTREAM]) for item in both)
+        return Agreement(len(both), equal)
 
     def _validity(self, row: _Row) -> tuple[int | None, int | None]:
         period = row.item.get("validityPeriod")
@@ -317,23 +326,6 @@ def _documents(value: object, where: str, depth: int = 0) -> Iterator[tuple[str,
                 yield member, title, step(where, name)
             else:
                 yield from _documents(member, step(where, name), depth + 1)
-
-
-def _listed(
-    payload: Mapping[str, object], where: str, names: tuple[str, ...]
-) -> Iterator[tuple[Mapping[str, object], str]]:
-    """Yield the rows of an aspect's lists and their places; a list may be absent."""
-    groups = [(payload, where)]
-    # One version of the usage aspect groups its rows by customer; others list customers as text.
-    customers = step(where, "customers")
-    for index, customer in enumerate(array(payload.get("customers", []), customers)):
-        if isinstance(customer, Mapping):
-            groups.append((customer, f"{customers}[{index}]"))
-    for group, at in groups:
-        for name in names:
-            for index, item in enumerate(array(group.get(name, []), step(at, name))):
-                place = f"{step(at, name)}[{index}]"
-                yield mapping(item, place), place
 
 
 def _seconds(stamp: object) -> int | None:

@@ -3,7 +3,8 @@
 For each holder, several at once, in three steps:
 
     1. the prefix: found, with an API key from before, or allocated now. A holder with a signer
-       proves that key; for one without, the registry makes and hosts a key
+       proves that key; for one without, the registry makes and hosts a key. Where the plan is
+       `opened`, a grant shows everybody the holder's links
     2. records, in the order of the plan, a parent before its children
     3. assertions: each end needs only its own records to be there
 
@@ -19,6 +20,7 @@ follows from the plan. For the moment in between there is `recover`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +28,7 @@ from typing import TypeAlias, TypeVar
 
 from schemas import canonical
 from schemas.errors import PrefixNotFound, TierlinkError
+from schemas.grant import Grant
 from schemas.identifier import Prefix
 from schemas.keys import Signer, b64encode, sha256
 from tierlink.client import AsyncClient, NewKey, Result
@@ -34,6 +37,7 @@ from .plan import Holder, Plan
 from .report import Company, Note, Report
 
 PREFIXES, IDENTIFIERS, LINKS = "prefixes", "identifiers", "links"
+OPEN = "everybody"  # the id of the grant that shows everybody a holder's links
 AT_ONCE = 4
 
 _T = TypeVar("_T")
@@ -64,6 +68,8 @@ class Delivery:
     progress: Progress = _nothing
     recover: Recover | None = None
     at_once: int = AT_ONCE
+    opened: bool = False
+    now: Callable[[], float] = time.time
 
 
 async def deliver(delivery: Delivery, plan: Plan, notes: Sequence[Note] = ()) -> Report:
@@ -80,6 +86,7 @@ async def deliver(delivery: Delivery, plan: Plan, notes: Sequence[Note] = ()) ->
         reciprocity=plan.reciprocity,
         notes=tuple(notes),
         refused=tuple(sorted(work.refused, key=lambda note: (note.place, note.code))),
+        agreement=plan.agreement,
     )
 
 
@@ -114,6 +121,8 @@ class _Work:
             self._tell(LINKS, len(assertions))
             return
         async with self._delivery.connect(api_key, holder.signer) as client:
+            if self._delivery.opened:
+                await client.grant(Grant(holder.prefix, OPEN, self._now()))
             # 2
             names = [record.identifier.text for record in records]
             async for result in client.register_many(records):
@@ -177,6 +186,9 @@ class _Work:
             fix = f"; {result.error.fix}" if result.error.fix else ""
             self.refused.append(Note(result.error.code, name, reason + fix))
         self._tell(stage, 1)
+
+    def _now(self) -> int:
+        return int(self._delivery.now())
 
     def _tell(self, stage: str, count: int) -> None:
         self._done[stage] += count

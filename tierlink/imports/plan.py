@@ -7,10 +7,10 @@ at a plan knows what the service will hold, and what a trace over it will find.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
-from schemas.identifier import Prefix
+from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
 from schemas.link import (
     CONFLICTING,
@@ -34,12 +34,24 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """Links of which the document has a quantity from both ends, and how many of them agree.
+
+    Of the document, whether or not the quantities of both ends are to be signed.
+    """
+
+    compared: int = 0
+    equal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Holders, their records (a parent before its children), and what each end asserts."""
 
     holders: tuple[Holder, ...]
     records: tuple[Record, ...]
     assertions: tuple[Assertion, ...]
+    agreement: Agreement = field(default_factory=Agreement)
 
     def records_of(self, holder: Holder) -> tuple[Record, ...]:
         """Return the records under a holder's prefix, in order."""
@@ -48,6 +60,25 @@ class Plan:
     def assertions_of(self, holder: Holder) -> tuple[Assertion, ...]:
         """Return what a holder asserts, in order."""
         return tuple(item for item in self.assertions if item.asserter.prefix == holder.prefix)
+
+    def only(self, wanted: Callable[[Identifier], bool]) -> Plan:
+        """Return the plan of these identifiers alone, without the links that lead to others of it.
+
+        A holder that nothing is left of is left out, so that no prefix is allocated for him.
+        """
+        left = {item.identifier for item in self.records if not wanted(item.identifier)}
+        records = tuple(item for item in self.records if item.identifier not in left)
+        prefixes = {item.identifier.prefix for item in records}
+        return replace(
+            self,
+            holders=tuple(item for item in self.holders if item.prefix in prefixes),
+            records=records,
+            assertions=tuple(
+                item
+                for item in self.assertions
+                if item.link.upstream not in left and item.link.downstream not in left
+            ),
+        )
 
     @property
     def reciprocity(self) -> Reciprocity:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .plan import Reciprocity
+from .plan import Agreement, Reciprocity
+from .verdicts import Integrity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Company:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an import did."""
+    """What an import did; `integrity` is there where it was checked."""
 
     companies: tuple[Company, ...] = ()
     identifiers: int = 0
@@ -40,10 +41,12 @@ class Report:
     reciprocity: Reciprocity = field(default_factory=lambda: Reciprocity(0, 0, 0, 0))
     notes: tuple[Note, ...] = ()
     refused: tuple[Note, ...] = ()
+    agreement: Agreement = field(default_factory=Agreement)
+    integrity: Integrity | None = None
 
     @property
     def complete(self) -> bool:
-        """Tell whether the service took everything that it was sent."""
+        """Tell whether everything was sent, and the service took it."""
         return not self.refused
 
     def tally(self) -> dict[str, int]:
@@ -52,7 +55,7 @@ class Report:
 
     def document(self) -> dict[str, object]:
         """Return the report as JSON; API keys are in it."""
-        return {
+        document: dict[str, object] = {
             "companies": [
                 {"prefix": item.prefix, "name": item.name}
                 | ({"api_key": item.api_key} if item.api_key else {})
@@ -67,9 +70,16 @@ class Report:
                 "upstream_only": self.reciprocity.upstream_only,
                 "conflicting": self.reciprocity.conflicting,
             },
+            "quantities": {
+                "compared": self.agreement.compared,
+                "equal": self.agreement.equal,
+            },
             "notes": [_note(item) for item in self.notes],
             "refused": [_note(item) for item in self.refused],
         }
+        if self.integrity is not None:
+            document["integrity"] = self.integrity.document()
+        return document
 
 
 def _note(note: Note) -> dict[str, str]:

@@ -9,6 +9,7 @@ from schemas.record import read_record
 from tests.catenax_twins import ISSUED, PARENT
 from tests.third_party import third_party, third_party_json
 from tierlink.imports import catenax
+from tierlink.imports.plan import Agreement
 
 PART_TYPE = "CX_Testdata_v.1.7.0_PartType.json"
 COMPATIBILITY = "CX_Testdata_529_compatibility_{}.json".format
@@ -73,6 +74,7 @@ def test_part_type_in_detail():
     assert sum(note.code == "no_holder" for note in notes) == 1
     with_usage, _ = planned(PART_TYPE, usage_quantity=True)
     assert with_usage.reciprocity.conflicting == 42
+    assert plan.agreement == with_usage.agreement == Agreement(compared=42, equal=0)
 
 
 def test_a_document_of_43_twins_names_its_note_by_place():

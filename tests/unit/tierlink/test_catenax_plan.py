@@ -338,6 +338,26 @@ def test_quantities_of_usages_are_taken_on_demand():
     assert (found.mutual, found.conflicting, found.links) == (1, 1, 1)
 
 
+AGREEMENTS = {  # rows of the usage aspect, and whether its quantity can be and is the same
+    "equal": ([row(CAR)], (1, 1)),
+    "another": ([row(CAR, quantity={"value": 1, "unit": "unit:piece"})], (1, 0)),
+    "another unit": ([row(CAR, quantity={"value": 4, "unit": "unit:gram"})], (1, 0)),
+    "the first row counts": ([row(CAR), row(CAR, quantity=None)], (1, 1)),
+    "none": ([row(CAR, quantity=None)], (0, 0)),
+    "unusable": ([row(CAR, quantity={"value": 1, "unit": "unit:handful"})], (0, 0)),
+    "one end": ([], (0, 0)),
+}
+
+
+@pytest.mark.parametrize(("rows", "figures"), AGREEMENTS.values(), ids=AGREEMENTS)
+def test_quantities_of_both_ends_are_compared_also_where_one_is_not_taken(rows, figures):
+    twins = (twin(CAR, MAKER, **bom(row())), twin(WHEEL, SUPPLIER, **usage(*rows)))
+    plan, notes = planned(*twins)
+    assert (plan.agreement.compared, plan.agreement.equal) == figures
+    assert "quantity_left_out" not in codes(notes)
+    assert planned(*twins, usage_quantity=True)[0].agreement == plan.agreement
+
+
 # twins
 
 
