@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry import accounts, prefixes, succession
 from registry.accounts import Caller, Secret
-from registry.identifiers import Registered
 from registry.offers import Offer, check_envelope, read_offer
 from registry.store import express as store
 from registry.store.engine import Store
@@ -35,10 +35,11 @@ from schemas.chain import Chain
 from schemas.change import Op
 from schemas.errors import TierlinkError, Unavailable
 from schemas.leaf import What
+from schemas.record import Record
 
 MOST = 4096  # API keys remembered; one costs about 3 kB beside the chain
 
-__all__ = ["Express"]
+__all__ = ["Express", "New"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ class _Known:
     secret: Secret
     chain: Chain
     ground: Ground
+
+
+class New(NamedTuple):
+    """A record that was just registered, and how it is stored."""
+
+    record: Record
+    standing: Standing
 
 
 class _Unusual(Exception):
@@ -63,7 +71,7 @@ class Express:
         self._clock = clock
         self._known: dict[str, _Known] = {}  # by the id of the key, the oldest first
 
-    async def register(self, authorization: str | None, body: bytes) -> Registered | None:
+    async def register(self, authorization: str | None, body: bytes) -> New | None:
         """Register what a body holds, None where it goes the usual way and nothing was written.
 
         Raise Unavailable where the database is away, and the write may stand then.
@@ -83,7 +91,7 @@ class Express:
             raise
         except (_Unusual, TierlinkError):
             return None
-        return Registered(first, created=True) if written else None
+        return New(offer.record, first) if written else None
 
     async def _look(self, key_id: str, secret: str, now: int) -> _Known:
         """Read what stands in one snapshot, and remember it for whoever has the secret."""

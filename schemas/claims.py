@@ -32,9 +32,10 @@ class Members:
     def take(self, name: str) -> object:
         """Take a member, None where it is absent; an explicit null is refused."""
         self._taken.add(name)
-        if name in self.source and self.source[name] is None:
+        value = self.source.get(name)
+        if value is None and name in self.source:
             raise self.fail(name, "is null; leave it out instead")
-        return self.source.get(name)
+        return value
 
     def text(self, name: str, limit: int) -> str:
         """Take a required string of 1 to `limit` characters."""
@@ -140,12 +141,13 @@ class Members:
 
     def done(self) -> None:
         """Refuse members nobody took: the formats are closed."""
+        if self._taken.issuperset(self.source):
+            return
         extra = sorted(set(self.source) - self._taken)
-        if extra:
-            raise self.error(
-                f"{self.where or 'the object '}has unknown members: {', '.join(extra)}",
-                value=extra[0],
-            )
+        raise self.error(
+            f"{self.where or 'the object '}has unknown members: {', '.join(extra)}",
+            value=extra[0],
+        )
 
 
 def without_empty(members: Mapping[str, object]) -> dict[str, object]:

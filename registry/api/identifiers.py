@@ -320,15 +320,16 @@ async def _object(request: Request) -> JsonObject:
 def shown(done: Registered, offer: Offer | None = None) -> Response:
     """Answer with what stands after a write, or stands."""
     stands = done.standing
-    view = _view(stands)
+    members = view(stands)
     if offer is not None and offer.marked:
-        view["disclosures"] = [item.disclosure.text for item in offer.marked]
+        members["disclosures"] = [item.disclosure.text for item in offer.marked]
     location = f"/{Identifier.parse(stands.identifier).path}"
     headers = {"etag": f'"{stands.version}"', "location": location, "cache-control": "no-cache"}
-    return JSONResponse(view, 201 if done.created else 200, headers)
+    return JSONResponse(members, 201 if done.created else 200, headers)
 
 
-def _view(stands: Standing) -> JsonObject:
+def view(stands: Standing) -> JsonObject:
+    """Return the members of the answer to a write."""
     return {
         "identifier": stands.identifier,
         "version": stands.version,

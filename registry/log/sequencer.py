@@ -114,8 +114,7 @@ class Sequencer:
             return await self._integrate(limit, doubtful=True)
 
     async def _integrate(self, limit: int, *, doubtful: bool) -> int:
-        async with self._store.write() as tx:
-            driver = await tx.driver()
+        async with self._store.driving() as driver:
             # S1
             state = await self._locked(driver)
             # S2
@@ -213,9 +212,13 @@ class Sequencer:
             await asyncio.sleep(min(TURN, self._epoch_seconds))
 
     async def _drain(self) -> None:
-        """Integrate what waits, for no longer than a turn or an epoch's worth of leaves."""
+        """Integrate what waits, for no longer than a turn or an epoch's worth of leaves.
+
+        What is written meanwhile, one by one, waits for the next turn: a transaction for each
+        would flush the disk as often as the writers do, and in their way.
+        """
         until = time.monotonic() + TURN
-        while await self.integrate() and time.monotonic() < until:
+        while await self.integrate() >= BATCH and time.monotonic() < until:
             if self._tree.size - self._covered >= UNCOVERED:
                 await self.commit_epoch()
             await asyncio.sleep(0)

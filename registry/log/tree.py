@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from registry.store.log import TileRow
 from schemas.merkle import (
@@ -25,7 +26,7 @@ from schemas.merkle import (
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tree:
     """A tree of `size` leaves: the hashes of the unfinished tile of each level, joined."""
 
@@ -63,9 +64,9 @@ class Tree:
             level, data = level + 1, b"".join(_folded(tile) for tile in full)
         return Tree(self.size + len(hashes), tuple(edge)), tiles
 
-    @property
+    @cached_property
     def root(self) -> bytes:
-        """The tree head (RFC 6962 §2.1)."""
+        """The tree head (RFC 6962 §2.1); hashed once, some 250 hashes a level."""
         # The subtrees get larger from right to left, and so do the levels.
         found: bytes | None = None
         for data in self.edge:

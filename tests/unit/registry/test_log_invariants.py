@@ -488,7 +488,8 @@ class TestI11ACrashAtAnyStepIsMadeGood:
         sequencer = await log.opened()
         await log.write(300)
         for work in (sequencer.integrate, sequencer.commit_epoch, sequencer.publish):
-            monkeypatch.setattr(Store, "write", broken(Store.write))
+            for transaction in ("write", "driving"):
+                monkeypatch.setattr(Store, transaction, broken(getattr(Store, transaction)))
             with pytest.raises(Unavailable):
                 await work()
             monkeypatch.undo()

@@ -205,4 +205,4 @@ class TestReads:
             await log.write(records)
             async with sql_recorder(log.store.engine) as statements:
                 await sequencer.integrate()
-            assert len(statements) == 7, statements  # BEGIN's, lock, changes, 2 COPY, tiles, state
+            assert len(statements) == 6, statements  # lock, changes, 2 COPY, tiles, state

@@ -387,5 +387,5 @@ class TestOneRequestOneTransaction:
 def test_layers_are_pure_asgi(registry):
     app = registry.client._transport.app
     layers = [layer.cls for layer in app.user_middleware]
-    assert [layer.__name__ for layer in layers] == ["Problems", "Usual", "Transactions"]
+    assert [layer.__name__ for layer in layers] == ["Problems", "Transactions"]
     assert not any(issubclass(layer, BaseHTTPMiddleware) for layer in layers)
