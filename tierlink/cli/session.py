@@ -86,6 +86,11 @@ class Session:
 
         return keyfile.secret(self.environ, "TIERLINK_API_KEY")
 
+    @property
+    def named(self) -> bool:
+        """Tell whether somebody in particular asks, who may see more than everybody."""
+        return self.api_key() is not None
+
     def kept_key(self, prefix: str) -> str | None:
         """Return the API key that the data folder has of a prefix, if any."""
         return next((item.api_key for item in self._known() if item.prefix == prefix), None)
@@ -167,7 +172,7 @@ class Session:
         """Open a client for what is not verified."""
         from tierlink.client import Client
 
-        return Client(self.base_url)
+        return Client(self.base_url, api_key=self.api_key())
 
     def writer(self) -> Client:
         """Open a client that speaks for a prefix; raise Unauthenticated without an API key."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import display
-from .options import Json, Url
+from .options import As, Json, Url
 from .session import Session
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ def trace(
     ] = "upstream",
     depth: Annotated[int | None, typer.Option(min=1, help="How many links away at most.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many nodes at most.")] = None,
+    purpose: Annotated[
+        str | None, typer.Option(help="What for, where a grant opens links for that alone.")
+    ] = None,
     url: Url = None,
+    speaker: As = None,
     as_json: Json = False,
 ) -> None:
     """Walk the links of an identifier across tiers, and print what was found as a tree.
@@ -36,10 +40,17 @@ def trace(
         raise typer.BadParameter(
             f"{direction} is neither upstream nor downstream", param_hint="--direction"
         )
-    session = Session(url)
+    session = Session(url, speaker)
     opened = session.reader() if session.trust_path.exists() else session.plain()
     with opened as client, display.waiting(f"walking {direction}"):
-        found = client.trace(identifier, direction=direction, depth=depth, limit=limit)
+        found = client.trace(
+            identifier,
+            direction=direction,
+            depth=depth,
+            limit=limit,
+            named=session.named,
+            purpose=purpose,
+        )
     if as_json:
         display.machine_bytes(found.raw)
         return
@@ -53,6 +64,9 @@ def _summary(found: Trace) -> None:
     display.show(
         f"{len(found.nodes)} identifiers, {len(found.edges)} links of which {mutual} mutual"
     )
+    if found.blinded:
+        count = len({item.far for item in found.blinded})
+        display.show(("hidden", "yellow"), f" {count} more, which are not for this caller to know")
     for item in found.broken:
         display.show(("incomplete", "yellow"), f" at {item.identifier}: {item.code}")
     for cycle in found.cycles:

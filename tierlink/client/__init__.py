@@ -14,9 +14,11 @@ from .batch import Item, Result
 from .blocking import Client
 from .call import Retry
 from .custody import Exchange
+from .epcis import Captured
+from .grants import Granted
 from .prefixes import ApiKey, NewKey, PrefixView, ProvedKey
 from .reading import Listed, Page, Proof, StandingLink, Version
-from .trace import Broken, Edge, Node, Trace
+from .trace import Blinded, Broken, Edge, Node, Trace
 from .verdict import Delegated, Logged, Verdict, verify
 from .writing import Asserted, Registered
 
@@ -25,11 +27,14 @@ __all__ = [
     "ApiKey",
     "Asserted",
     "AsyncClient",
+    "Blinded",
     "Broken",
+    "Captured",
     "Client",
     "Delegated",
     "Edge",
     "Exchange",
+    "Granted",
     "Item",
     "Links",
     "Listed",

@@ -9,21 +9,24 @@ from typing import Self, TypeVar
 import httpx
 
 from schemas.chain import Trust
+from schemas.grant import Grant
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
 from schemas.link import UPSTREAM, Assertion
 from schemas.record import Record
 from schemas.source import Fetched
 
-from . import batch, custody, prefixes, reading, writing
+from . import batch, custody, epcis, grants, prefixes, reading, writing
 from .answer import Answer, Resolution
 from .batch import LINKS, RECORDS, Chunks, Item, Result
 from .call import Retry, Steps, as_prefix
 from .context import Context, TrustSource
 from .custody import WAIT_SECONDS, Exchange, Revoked
+from .epcis import Captured
+from .grants import Granted
 from .meant import Draft
 from .prefixes import ApiKey, Key, PrefixView, as_signers
-from .reading import RESOLVE_CHUNK, Listed, Page, Proof, StandingLink, Version
+from .reading import RESOLVE_CHUNK, Asking, Listed, Page, Proof, StandingLink, Version
 from .statement import Gathering
 from .trace import Trace
 from .wire import Carrier
@@ -136,8 +139,13 @@ class Client:
         direction: str | None = None,
         link_type: str | None = None,
         limit: int | None = None,
+        named: bool = False,
+        purpose: str | None = None,
     ) -> Iterator[StandingLink]:
-        """Go through the links of an identifier, each assertion verified."""
+        """Go through the links of an identifier, each assertion verified.
+
+        `named` sends the API key along, and shows what is for its holder besides.
+        """
         return self._pages(
             lambda cursor: reading.links(
                 self._context,
@@ -146,6 +154,7 @@ class Client:
                 link_type=link_type,
                 cursor=cursor,
                 limit=limit,
+                asking=Asking(named, purpose),
             )
         )
 
@@ -156,9 +165,17 @@ class Client:
         direction: str = UPSTREAM,
         depth: int | None = None,
         limit: int | None = None,
+        named: bool = False,
+        purpose: str | None = None,
     ) -> Trace:
-        """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`."""
-        return self._run(reading.trace(self._context, identifier, direction, depth, limit))
+        """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`.
+
+        `named` sends the API key along, and shows what is for its holder besides.
+        """
+        asking = Asking(named, purpose)
+        return self._run(
+            reading.trace(self._context, identifier, direction, depth, limit, asking=asking)
+        )
 
     def trust_document(self) -> bytes:
         """Return the server's trust bundle, to be stored once its root has been compared."""
@@ -250,6 +267,30 @@ class Client:
             yield from results
             count += len(results)
             _tell(progress, count)
+
+    # events
+
+    def capture(self, document: bytes, *, proceed: bool = False, lenient: bool = False) -> Captured:
+        """Capture EPCIS 2.0 events as statements of links; the key must be hosted.
+
+        `proceed` goes on without events that are refused; `lenient` takes GS1 keys whose check
+        digit is wrong. What was captured before changes nothing.
+        """
+        return self._run(epcis.capture(document, proceed=proceed, lenient=lenient))
+
+    # grants
+
+    def grant(self, given: Grant | Mapping[str, object]) -> Granted:
+        """Open links of one's own to others: a Grant, or a draft as POST /v1/grants takes it."""
+        return self._run(grants.grant(self._context, given))
+
+    def revoke_grant(self, grantor: Prefix | str, name: str) -> Granted:
+        """Take a grant back."""
+        return self._run(grants.revoke(self._context, grantor, name))
+
+    def grants(self, grantor: Prefix | str) -> tuple[Granted, ...]:
+        """Return the grants of a holder: all to himself, to others those that are theirs."""
+        return self._run(grants.listing(grantor))
 
     # prefixes
 

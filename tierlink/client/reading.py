@@ -59,6 +59,17 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Whether the API key goes along, so that links are shown which are not for everybody; why."""
+
+    named: bool = False
+    purpose: str | None = None
+
+
+ANYBODY = Asking()
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One line of a listing; nobody signs listings."""
 
@@ -310,11 +321,14 @@ def links(
     link_type: str | None,
     cursor: str | None,
     limit: int | None,
+    asking: Asking = ANYBODY,
 ) -> Steps[Page[StandingLink]]:
     """Return a page of the links of an identifier, each assertion verified."""
     identifier = as_identifier(given)
-    at = query(direction=direction, type=link_type, cursor=cursor, limit=limit)
-    reply = yield read(f"/v1/links/{path(identifier)}{at}")
+    at = query(
+        direction=direction, type=link_type, cursor=cursor, limit=limit, purpose=asking.purpose
+    )
+    reply = yield read(f"/v1/links/{path(identifier)}{at}", private=asking.named)
     document = reply.document()
     same_identifier(document, identifier)
     found: list[StandingLink] = []
@@ -341,13 +355,24 @@ def _stated(context: Context, token: object) -> Steps[Assertion]:
 
 
 def trace(
-    context: Context, given: Identifier | str, direction: str, depth: int | None, limit: int | None
+    context: Context,
+    given: Identifier | str,
+    direction: str,
+    depth: int | None,
+    limit: int | None,
+    *,
+    asking: Asking = ANYBODY,
 ) -> Steps[Trace]:
     """Walk the links of an identifier, upstream or downstream; verify each where there is trust."""
     identifier = as_identifier(given)
-    proof = None if context.trusting else "none"
-    at = query(direction=direction, depth=depth, limit=limit, proof=proof)
-    reply = yield read(f"/v1/trace/{path(identifier)}{at}")
+    at = query(
+        direction=direction,
+        depth=depth,
+        limit=limit,
+        proof=None if context.trusting else "none",
+        purpose=asking.purpose,
+    )
+    reply = yield read(f"/v1/trace/{path(identifier)}{at}", private=asking.named)
     document = reply.document()
     if context.trusting:
         trust = yield from context.trust()

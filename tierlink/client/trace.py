@@ -17,6 +17,7 @@ from schemas.claims import Members
 from schemas.errors import BadInput, VerifyError
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM, Quantity
+from schemas.viewer import BLINDED
 
 from .answer import quantity
 
@@ -60,6 +61,16 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Blinded:
+    """A link whose far end is not for this caller: in this trace a pseudonym stands for it."""
+
+    near: str
+    far: str
+    link_type: str
+    lifecycle: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """The walk over the links of `root`; a partial one names what it lacks in `broken`.
 
@@ -75,6 +86,7 @@ class Trace:
     truncated: bool
     raw: bytes = field(repr=False)
     verified: bool = False
+    blinded: tuple[Blinded, ...] = ()
 
 
 class _BadTrace(BadInput):
@@ -94,6 +106,7 @@ def read_trace(
         nodes = _objects(document, "nodes", _node)
         edges = _objects(document, "edges", _edge)
         broken = _objects(document, "broken", _broken)
+        blinded = _objects(document, "blinded", _blinded)
         cycles = tuple(_cycle(item) for item in _array(document, "cycles"))
     except BadInput as err:
         raise VerifyError("E_FORMAT", f"not a trace: {err.detail}", value=err.value) from err
@@ -103,7 +116,9 @@ def read_trace(
             if end not in known:
                 raise VerifyError("E_LINK", "an edge leads to no node of the trace", value=end)
     truncated = document.get("truncated") is True
-    return Trace(root.text, direction, nodes, edges, broken, cycles, truncated, raw, verified)
+    return Trace(
+        root.text, direction, nodes, edges, broken, cycles, truncated, raw, verified, blinded
+    )
 
 
 def _array(document: JsonObject, name: str) -> list[object]:
@@ -138,6 +153,15 @@ def _edge(members: Members) -> Edge:
         members.text("state", 32),
         quantity(members.source.get("quantity")),
         members.maybe_text("lifecycle", 32) or "",
+    )
+
+
+def _blinded(members: Members) -> Blinded:
+    far = members.text("far", 32)
+    if not BLINDED.fullmatch(far):
+        raise members.fail("far", "is no pseudonym", far)
+    return Blinded(
+        _identifier(members, "near"), far, members.text("type", 64), members.text("lifecycle", 32)
     )
 
 

@@ -105,7 +105,7 @@ async def load(
         return AsyncClient(base_url, api_key=api_key, signer=signer, trust="fetch")
 
     known = {Prefix.parse(text): api_key for text, api_key in file.keys.items()}
-    delivery = Delivery(connect, parent_key, known, keep, progress, recover)
+    delivery = Delivery(connect, parent_key, known, keep, progress, recover, opened=True)
     report = await deliver(delivery, made)
     if not report.complete:
         first = report.refused[0]

@@ -1,0 +1,115 @@
+"""Operations that open links to others. With a signer only envelopes leave this program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
+
+from schemas.canonical import JsonObject
+from schemas.envelope import digest
+from schemas.errors import NotFound, VerifyError
+from schemas.grant import REVOKED, Grant, parse_grant, read_draft_grant
+from schemas.identifier import Prefix
+from schemas.keys import B64
+
+from .call import Reply, Steps, as_prefix, query, read, segment, write
+from .context import Context
+
+Draft: TypeAlias = "Mapping[str, object]"
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A grant as the registry keeps it."""
+
+    grant: Grant
+    digest: str
+    envelope: str = field(repr=False)
+    created: bool = False
+
+
+def grant(context: Context, given: Grant | Draft) -> Steps[Granted]:
+    """Grant, or put another version in the place of the one with this id."""
+    meant = (
+        given
+        if isinstance(given, Grant)
+        else read_draft_grant(cast("JsonObject", dict(given)), context.seconds)
+    )
+    if context.signer is None:
+        claims = meant.claims()
+        body: dict[str, object] = {
+            name: value
+            for name, value in claims.items()
+            if name not in ("v", "ver", "prev", "iat", "state")
+        }
+    else:
+        standing = yield from _find(meant.grantor, meant.id)
+        if standing is not None:
+            before = standing.grant
+            meant = replace(
+                meant,
+                version=before.version + 1,
+                prev=B64(standing.digest),
+                issued_at=context.seconds,
+            )
+        body = {"envelope": meant.sign(context.signer)}
+    reply = yield write("POST", "/v1/grants", body, key=context.key())
+    made = _read(reply.document(), created=reply.status == 201)  # noqa: PLR2004  (Created)
+    if (made.grant.grantor, made.grant.id) != (meant.grantor, meant.id):
+        raise VerifyError("E_ID", "the reply is of another grant", value=made.grant.id)
+    return made
+
+
+def revoke(context: Context, grantor: Prefix | str, name: str) -> Steps[Granted]:
+    """Take a grant back; raise NotFound."""
+    prefix = as_prefix(grantor)
+    if context.signer is None:
+        target = f"/v1/grants/{segment(prefix)}/{name}/revoke"
+        reply = yield write("POST", target, key=context.key())
+        return _read(reply.document())
+    standing = yield from _find(prefix, name)
+    if standing is None:
+        raise NotFound(f"{prefix} has no grant {name}", value=name)
+    if standing.grant.state == REVOKED:
+        return standing
+    taken_back = standing.grant.revocation(B64(standing.digest), context.seconds)
+    body = {"envelope": taken_back.sign(context.signer)}
+    reply = yield write("POST", "/v1/grants", body, key=context.key())
+    return _read(reply.document())
+
+
+def listing(grantor: Prefix | str) -> Steps[tuple[Granted, ...]]:
+    """Return the grants of a holder: all to himself, to others those that are theirs."""
+    prefix = as_prefix(grantor)
+    found: list[Granted] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = yield from _page(prefix, cursor)
+        found += page[0]
+        cursor = page[1]
+    return tuple(found)
+
+
+def _find(grantor: Prefix, name: str) -> Steps[Granted | None]:
+    found = yield from listing(grantor)
+    return next((item for item in found if item.grant.id == name), None)
+
+
+def _page(grantor: Prefix, cursor: str) -> Steps[tuple[list[Granted], str | None]]:
+    target = f"/v1/grants{query(grantor=str(grantor), cursor=cursor or None, limit=PAGE)}"
+    reply: Reply = yield read(target, private=True)
+    document = reply.document()
+    items, following = document.get("grants"), document.get("next")
+    if not isinstance(items, list):
+        raise VerifyError("E_FORMAT", "the reply has no array named grants")
+    found = [_read(cast("JsonObject", item)) for item in items]
+    return found, following if isinstance(following, str) else None
+
+
+def _read(document: JsonObject, *, created: bool = False) -> Granted:
+    """Read one grant: what its envelope says counts. Nothing is verified: it is one's own word."""
+    token = document.get("envelope")
+    envelope, said = parse_grant(token)
+    return Granted(said, digest(envelope.token), envelope.token, created)
