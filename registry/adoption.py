@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from registry import changes
+from registry.here import Here
 from registry.store import prefixes as store
 from registry.store.engine import WriteTx
 from registry.store.prefixes import ACTIVE, SUSPENDED, Organisation
@@ -33,22 +33,6 @@ from schemas.leaf import SALT_BYTES, What, status_digest
 from schemas.root import advance
 
 ROOT = Prefix(())
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Where this node is: its own base URL, and that of the node which serves the root.
-
-    `root` is empty on the node of the root.
-    """
-
-    url: str = ""
-    root: str = ""
-
-    def home(self, node: str) -> str | None:
-        """Return a base URL as a home is stored: None for this node."""
-        found = node.rstrip("/")
-        return None if found in ("", self.url.rstrip("/")) else found
 
 
 async def adopt(

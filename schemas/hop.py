@@ -25,6 +25,14 @@ What the node found comes back as a part, sealed (`typ` tierlink-part+jws) by a 
 
 `digest` is SHA-256 over the canonical JSON of the part. Whoever receives parts checks each one
 of them, those too that a part's node was given by others.
+
+    request  {trace, direction, entries [identifier], depth, nodes, deadline, purpose?, types?,
+              lifecycle?, token, delegations}
+    reply    {part {trace, node, nodes [{identifier, depth, kind?, status}], edges [as of a source],
+              blinded? [as of a source, depth], broken [{identifier, code, node?}]},
+              delegations, parts [reply], seal}
+
+Depths count from the entries. What is in `parts` came from further nodes, whole as they sent it.
 """
 
 from __future__ import annotations

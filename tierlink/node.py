@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.config import Settings
+from registry.here import Here
 from resolver.config import ResolverSettings
+from schemas.errors import BadInput
 from schemas.sm2 import SWITCH
 from tierlink.custody import admit_algorithms
 from tierlink.ending import Ending
+from tierlink.place import PlaceSettings
 from tierlink.settings import NodeSettings, keyring_key, load
 
 if TYPE_CHECKING:
@@ -32,13 +35,30 @@ class Node:
     node: NodeSettings
     registry: Settings
     resolver: ResolverSettings
+    place: PlaceSettings
 
     @classmethod
     def read(cls) -> Node:
         """Read the environment, and admit the algorithms it names; raise BadInput."""
-        node = load(NodeSettings)
+        node, place = load(NodeSettings), load(PlaceSettings)
         admit_algorithms({SWITCH: node.sm2})
-        return cls(node, Settings.load(), load(ResolverSettings))
+        registry, resolver = Settings.load(), load(ResolverSettings)
+        if place.joins is not None and not resolver.public_url:
+            raise BadInput(
+                f"TIERLINK_PUBLIC_URL is needed by a node of role {place.role}",
+                fix="say where other nodes reach this one",
+            )
+        if place.role != "root" and registry.root_file is None:
+            raise BadInput(
+                f"TIERLINK_ROOT_FILE is needed by a node of role {place.role}",
+                fix="name a file with the root versions, as `tierlink trust --roots` writes it",
+            )
+        return cls(node, registry, resolver, place)
+
+    @property
+    def here(self) -> Here:
+        """Where this node is among others."""
+        return Here(self.resolver.public_url, self.place.root_url)
 
     def keyring(self) -> Keyring:
         """Return the keyring under the given key, or under one kept in the data folder."""

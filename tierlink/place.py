@@ -8,7 +8,6 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import BadInput
 from schemas.identifier import Prefix
 
 ROOT, SECONDARY, ENTERPRISE, RECURSIVE = "root", "secondary", "enterprise", "recursive"
@@ -30,7 +29,9 @@ class PlaceSettings(BaseSettings):
         default="root", description="what this node is; all but root need TIERLINK_ROOT_FILE"
     )
     prefix: str | None = Field(
-        None, description="of a secondary or enterprise node: the prefix that it takes up"
+        None,
+        description="of a secondary or enterprise node: the prefix that it takes up; of a root "
+        "node: one whose hosted key it speaks to other nodes by",
     )
     organisation: str = Field(
         "", max_length=256, description="the name of who holds that prefix, its digits where empty"
@@ -89,11 +90,12 @@ class PlaceSettings(BaseSettings):
         """The prefix that this node takes up, None where it joins no other."""
         return Prefix.parse(self.prefix) if self.role in JOINING and self.prefix else None
 
-    def key(self) -> str:
-        """Return the API key with which to join; raise BadInput where none is given."""
-        if self.parent_key is None:
-            raise BadInput(
-                "TIERLINK_PARENT_KEY is not given, and this node has not joined yet",
-                fix=f"give an API key of the prefix above {self.prefix}, made at {self.parent_url}",
-            )
-        return self.parent_key.get_secret_value()
+    @property
+    def speaks(self) -> Prefix | None:
+        """The prefix that this node speaks to others by, None where any that it hosts will do."""
+        return Prefix.parse(self.prefix) if self.prefix else None
+
+    @property
+    def given_key(self) -> str | None:
+        """The API key with which to join, where one is given; needed until that is done."""
+        return None if self.parent_key is None else self.parent_key.get_secret_value()

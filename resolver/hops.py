@@ -1,0 +1,369 @@
+"""A trace across nodes: what lives elsewhere is walked there, and comes back as sealed parts.
+
+    J1  of the nodes a level found, those that another node serves leave the walk: nothing that is
+        here says what they are made of. One request for each node that serves some of them
+    J2  in whose name: the caller's, where his key is hosted here, else nobody's in particular. What
+        the other node then shows is decided by the grants of its own holders
+    J3  depth, nodes and deadline that are left go along, less a reserve for the way back
+    J4  what comes back is read as `resolver.parts` says; what cannot be had is named as broken:
+        denied, timeout, unreachable, or the verdict
+    J5  meanwhile this walk goes on with what is here. So a trace over three nodes takes three
+        requests one behind the other, however many levels it has
+
+Received, a request is checked (`schemas.hop`, H1 to H4), then:
+
+    J6  an entry that this trace was here for already is not walked again: `cycle`
+    J7  the walk of the entries goes on from here in the same way, for who asks, within what is left
+    J8  the part is sealed by a prefix that this node holds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from schemas.canonical import JsonObject
+from schemas.claims import Members
+from schemas.errors import (
+    BadQuery,
+    PeerFailed,
+    PeerUnreachable,
+    TierlinkError,
+    Unavailable,
+    VerifyError,
+)
+from schemas.hop import (
+    MAX_HOP_DEPTH,
+    MAX_HOP_NODES,
+    Hop,
+    Seal,
+    asked,
+    check_hop,
+    digest_of,
+    parse_hop,
+)
+from schemas.identifier import Identifier, Prefix
+from schemas.keys import Signer
+from schemas.link import LIFECYCLES, SIDES, TYPES
+from schemas.source import State
+from schemas.viewer import Viewer
+
+from .answers import boottime
+from .parts import Part, Reader
+from .referral import Place, nearest
+from .sources import Source
+from .statements import Statements
+from .trust import Verifier
+from .walk import MAX_SECONDS, TIMEOUT, Broken, Budget, Only, Walk
+
+PATH = "/v1/traces/hop"
+DENIED, UNREACHABLE, CYCLE = "denied", "unreachable", "cycle"
+
+MAX_ENTRIES = 1_000  # of one request
+RESERVE = 0.1  # seconds kept back of what is left, for the way back and for reading what came
+HOME_SECONDS = 30.0  # for which it is remembered which node serves a prefix
+HOMES = 16_384  # prefixes of which it is
+SEEN = 65_536  # entries of traces that are remembered against loops
+SEEN_SECONDS = 120.0
+_MILLISECONDS = 1_000
+
+Post = Callable[[str, str, JsonObject], Awaitable[JsonObject]]  # origin, path, body -> reply
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks to other nodes: a prefix that is held here, its key, and the chain to it.
+
+    `subject` is on whose behalf, None where that is nobody in particular.
+    """
+
+    issuer: Prefix
+    signer: Signer
+    chain: tuple[str, ...]
+    subject: Prefix | None = None
+
+
+Speak = Callable[[Prefix | None], Awaitable[Voice]]  # for a caller; raises KeyNotHosted
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What one request brought: parts, and at which depth of our walk its entries are."""
+
+    depth: int
+    parts: tuple[Part, ...]
+    reply: JsonObject
+
+
+class Hops:
+    """Speaks to other nodes about traces; for one event loop."""
+
+    def __init__(
+        self,
+        place: Place,
+        post: Post,
+        speak: Speak,
+        *,
+        local: Source,
+        everywhere: Source,
+        verifier: Verifier,
+        statements: Statements,
+        clock: Callable[[], float] = boottime,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`local` is what this node has itself, `everywhere` what it finds out by asking others."""
+        self.place = place
+        self._post = post
+        self._speak = speak
+        self._local = local
+        self._everywhere = everywhere
+        self._verifier = verifier
+        self._reader = Reader(verifier, statements, place)
+        self.clock = clock
+        self.wall = wall
+        self._homes: dict[Prefix, tuple[str, float]] = {}
+        self._seen: dict[tuple[str, str], float] = {}
+
+    # J1
+
+    async def split(self, nodes: Iterable[Identifier]) -> dict[str, list[Identifier]]:
+        """Sort nodes by the base URL of the node that serves them; empty is this one."""
+        waiting = list(nodes)
+        await self._learn({item.prefix: item for item in waiting})
+        found: dict[str, list[Identifier]] = {}
+        for item in waiting:
+            home, _ = self._homes.get(item.prefix, ("", 0.0))
+            found.setdefault(home, []).append(item)
+        return found
+
+    async def _learn(self, samples: dict[Prefix, Identifier]) -> None:
+        now = self.clock()
+        unknown = [
+            item for prefix, item in samples.items() if self._homes.get(prefix, ("", -1.0))[1] < now
+        ]
+        if not unknown:
+            return
+        if len(self._homes) >= HOMES:
+            self._homes.clear()
+        fetched = await self._local.fetch(unknown, whole=False)
+        offered = self._verifier.offered(fetched.delegations)
+        far: list[Identifier] = []
+        for item in unknown:
+            if fetched.found[item].state is not State.FOREIGN:
+                self._homes[item.prefix] = ("", now + HOME_SECONDS)
+                continue
+            told = nearest(item, offered, self.place, self.wall())
+            if told is None or told.prefix != item.prefix:
+                far.append(item)  # who serves it, only others know
+            else:
+                self._homes[item.prefix] = (told.origin, now + HOME_SECONDS)
+        if far:
+            await self._ask_around(far, now)
+
+    async def _ask_around(self, far: Sequence[Identifier], now: float) -> None:
+        fetched = await self._everywhere.fetch(far, whole=False)
+        for item in far:
+            elsewhere = fetched.found[item].elsewhere
+            origin = "" if elsewhere is None or elsewhere.failure is not None else elsewhere.origin
+            self._homes[item.prefix] = (origin, now + HOME_SECONDS)
+
+    # J2, J3, J4
+
+    async def ask(
+        self, origin: str, entries: Sequence[Identifier], walk: Walk, deadline: float
+    ) -> tuple[tuple[Part, ...], JsonObject]:
+        """Let another node walk on; raise PeerFailed, VerifyError, KeyNotHosted or Unavailable."""
+        viewer = walk.viewer
+        voice = await self._speak(viewer.prefix)
+        left = deadline - self.clock() - RESERVE
+        if left <= 0:
+            raise PeerUnreachable(origin, "no time is left to ask it", reason=TIMEOUT)
+        request: JsonObject = {
+            "entries": [item.text for item in entries],
+            "delegations": list(voice.chain),
+        }
+        if walk.only.types:
+            request["types"] = [*sorted(walk.only.types)]
+        if walk.only.lifecycles:
+            request["lifecycle"] = [*sorted(walk.only.lifecycles)]
+        now = self.wall()
+        request["token"] = Hop(
+            viewer.trace,
+            voice.issuer,
+            origin,
+            asked(request),
+            walk.direction,
+            walk.depth_left,
+            walk.nodes_left,
+            int(now),
+            int((now + left) * _MILLISECONDS),
+            voice.subject,
+            viewer.purpose,
+        ).sign(voice.signer)
+        try:
+            async with asyncio.timeout(left):
+                reply = await self._post(origin, PATH, request)
+        except TimeoutError as err:
+            raise PeerUnreachable(origin, "it did not answer in time", reason=TIMEOUT) from err
+        return tuple(self._reader.read(reply, origin, viewer.trace, walk.direction)), reply
+
+    # J6
+
+    def first(self, trace: str, entry: Identifier) -> bool:
+        """Tell whether a trace comes here by an entry for the first time; remember that it did."""
+        now, key = self.clock(), (trace, entry.text)
+        if self._seen.get(key, 0.0) > now:
+            return False
+        if len(self._seen) >= SEEN:
+            self._seen = {item: until for item, until in self._seen.items() if until > now}
+            if len(self._seen) >= SEEN:
+                self._seen.clear()
+        self._seen[key] = now + SEEN_SECONDS
+        return True
+
+    # J8
+
+    async def seal(self, trace: str, part: JsonObject) -> tuple[str, tuple[str, ...]]:
+        """Return the seal of a part, and the chain to who sealed it."""
+        voice = await self._speak(None)
+        seal = Seal(trace, voice.issuer, self.place.here, int(self.wall()), digest_of(part))
+        return seal.sign(voice.signer), voice.chain
+
+
+class Journey:
+    """The requests of one walk to other nodes; owned by its task."""
+
+    def __init__(self, hops: Hops, deadline: float) -> None:
+        self._hops = hops
+        self._deadline = deadline
+        self._under_way: dict[asyncio.Task[tuple[tuple[Part, ...], JsonObject]], _Asked] = {}
+        self.left: set[Identifier] = set()
+        self.broken: list[Broken] = []
+        self.arrived: list[Arrived] = []
+
+    async def depart(self, walk: Walk) -> None:
+        """J1: let those of the frontier leave that other nodes serve."""
+        if not walk.frontier:
+            return
+        for origin, nodes in (await self._hops.split(walk.frontier)).items():
+            if not origin:
+                continue
+            walk.leave(nodes)
+            self.left.update(nodes)
+            for at in range(0, len(nodes), MAX_ENTRIES):
+                entries = nodes[at : at + MAX_ENTRIES]
+                work = self._hops.ask(origin, entries, walk, self._deadline)
+                task = asyncio.get_running_loop().create_task(work)
+                self._under_way[task] = _Asked(origin, tuple(entries), walk.depth)
+
+    @property
+    def away(self) -> bool:
+        """Tell whether something is still to come."""
+        return bool(self._under_way)
+
+    async def next(self) -> list[Arrived]:
+        """Wait until something comes, and return it; what failed is added to `broken`."""
+        done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        found: list[Arrived] = []
+        for task in done:
+            asked_for = self._under_way.pop(task)
+            try:
+                parts, reply = task.result()
+            except TierlinkError as err:
+                code = reason(err)
+                self.broken += [Broken(item, code, asked_for.origin) for item in asked_for.entries]
+            else:
+                found.append(Arrived(asked_for.depth, parts, reply))
+        self.arrived += found
+        return found
+
+    async def finish(self) -> None:
+        """Wait for everything that is still to come."""
+        while self._under_way:
+            await self.next()
+
+    def cancel(self) -> None:
+        """Give up what is still to come."""
+        for task in self._under_way:
+            task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    origin: str
+    entries: tuple[Identifier, ...]
+    depth: int
+
+
+def reason(error: TierlinkError) -> str:
+    """J4: return the word for why another node's part is missing."""
+    if isinstance(error, VerifyError):
+        return error.code
+    if isinstance(error, PeerFailed):
+        return error.reason if error.reason in (TIMEOUT, DENIED) else UNREACHABLE
+    return UNREACHABLE if isinstance(error, Unavailable) else error.code
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request of another node, checked as far as it can be without its chain."""
+
+    hop: Hop
+    entries: tuple[Identifier, ...]
+    only: Only
+    raw: JsonObject = field(repr=False)
+
+    def walk(self, entries: Sequence[Identifier]) -> Walk:
+        """Return the walk that goes on from some of its entries."""
+        hop = self.hop
+        nodes = min(hop.nodes, MAX_HOP_NODES)
+        budget = Budget(min(hop.depth, MAX_HOP_DEPTH), nodes)
+        viewer = Viewer(hop.subject, hop.purpose, hop.trace)
+        return Walk(entries[0], hop.direction, budget, self.only, viewer, beside=entries[1:])
+
+    def seconds(self, now: float) -> float:
+        """Return how long the walk may take, by the Unix time of now."""
+        return max(0.0, min(self.hop.deadline / _MILLISECONDS - now - RESERVE, MAX_SECONDS))
+
+
+def receive(request: JsonObject, verifier: Verifier, place: Place, now: float) -> Received:
+    """Take steps H1 to H4 for a request; raise BadQuery or VerifyError."""
+    members = Members(request, BadQuery)
+    entries = members.array("entries", MAX_ENTRIES, _identifier)
+    if not entries or len(set(entries)) != len(entries):
+        raise members.fail("entries", "names nothing, or something twice")
+    only = Only(
+        frozenset(members.array("types", len(TYPES), _word(TYPES))),
+        frozenset(members.array("lifecycle", len(LIFECYCLES), _word(LIFECYCLES))),
+    )
+    delegations = members.array("delegations", 64, _text)
+    envelope, hop = parse_hop(members.take("token"))
+    members.done()
+    known = verifier.offered(delegations).known(hop.issuer)
+    check_hop(envelope, hop, known.chain, request, here=place.here, now=now)
+    if hop.direction not in SIDES:
+        raise members.fail("token", "has no direction", hop.direction)
+    return Received(hop, entries, only, request)
+
+
+def _identifier(value: object, where: str) -> Identifier:
+    return Identifier.parse(_text(value, where))
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise BadQuery(f"{where.rstrip('.')} is not a string", value=value)
+    return value
+
+
+def _word(known: frozenset[str]) -> Callable[[object, str], str]:
+    def read(value: object, where: str) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise BadQuery(
+                f"{where.rstrip('.')} is none of {', '.join(sorted(known))}", value=value
+            )
+        return value
+
+    return read
