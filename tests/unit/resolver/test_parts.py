@@ -1,0 +1,278 @@
+"""Parts of a trace from other nodes: what is believed of them, and what costs a node its say."""
+
+import copy
+
+import pytest
+
+from resolver.hops import Arrived, reason, receive
+from resolver.joined import joined
+from resolver.parts import MAX_PARTS, Reader
+from resolver.referral import Place
+from resolver.statements import Statements
+from resolver.traced import Described, Node, Trace
+from resolver.trust import Verifier
+from resolver.walk import Broken
+from schemas.errors import (
+    BadInput,
+    KeyNotHosted,
+    PeerFailed,
+    PeerUnreachable,
+    Unavailable,
+    VerifyError,
+)
+from schemas.hop import Hop, Seal, asked, digest_of
+from tests.parties import (
+    GEAR,
+    GEAR_SAYS,
+    INDUSTRY,
+    INDUSTRY_TOKEN,
+    ISSUED,
+    STEEL,
+    STEEL_SAYS,
+    STRANGER,
+    delegation,
+    identifier,
+    prefix,
+    trust,
+)
+
+TRACE = "t" * 22
+MINE, THEIRS, OTHERS = "https://gear.example", "https://steel.example", "https://other.example"
+GEAR_TOKEN = delegation("88.100", "88", GEAR, node=MINE).sign(INDUSTRY)
+STEEL_TOKEN = delegation("88.101", "88", STEEL, node=THEIRS).sign(INDUSTRY)
+CHAIN = [INDUSTRY_TOKEN, GEAR_TOKEN, STEEL_TOKEN]
+STEEL_ITEM, GEAR_ITEM = "88.101/STEEL-0091", "88.100/GEAR-2026-000001"
+
+EDGE = {
+    "type": "CONTAINED_IN",
+    "upstream": STEEL_ITEM,
+    "downstream": GEAR_ITEM,
+    "lifecycle": "asBuilt",
+    "assertions": [GEAR_SAYS.sign(GEAR), STEEL_SAYS.sign(STEEL)],
+}
+
+
+def part(node=THEIRS, **members):
+    return {
+        "trace": TRACE,
+        "node": node,
+        "nodes": [{"identifier": STEEL_ITEM, "depth": 0, "kind": "item", "status": "active"}],
+        "edges": [],
+        "broken": [],
+    } | members
+
+
+def reply(found=None, signer=STEEL, parts=(), trace=TRACE, issuer="88.101", **members):
+    found = found or part()
+    seal = Seal(trace, prefix(issuer), found["node"], ISSUED, digest_of(found)).sign(signer)
+    return {"part": found, "delegations": CHAIN, "parts": list(parts), "seal": seal} | members
+
+
+@pytest.fixture
+def reader():
+    return Reader(Verifier(trust()), Statements(), Place("", MINE))
+
+
+def read(reader, given, origin=THEIRS):
+    return reader.read(given, origin, TRACE, "upstream")
+
+
+def refused(reader, given, origin=THEIRS):
+    with pytest.raises(VerifyError) as caught:
+        read(reader, given, origin)
+    return caught.value.code
+
+
+class TestBelieved:
+    def test_what_its_node_sealed(self, reader):
+        (found,) = read(reader, reply(part(edges=[EDGE])))
+        assert [node.identifier.text for node in found.nodes] == [STEEL_ITEM]
+        assert [stated.link.upstream.text for stated in found.edges] == [STEEL_ITEM]
+        assert (found.node, str(found.sealed.issuer), found.broken) == (THEIRS, "88.101", ())
+
+    def test_further_parts_each_by_its_own_seal(self, reader):
+        inner = reply(part(MINE), signer=GEAR, issuer="88.100")
+        found = read(reader, reply(parts=[inner]))
+        assert [item.node for item in found] == [THEIRS, MINE]
+
+    def test_a_link_that_does_not_verify_is_left_out_and_named(self, reader):
+        forged = EDGE | {"assertions": [GEAR_SAYS.sign(STRANGER), STEEL_SAYS.sign(STEEL)]}
+        (found,) = read(reader, reply(part(edges=[forged])))
+        assert [item.code for item in found.broken] == ["E_LINK"]
+        assert [len(stated.said) for stated in found.edges] == [1]
+        nobody = EDGE | {"assertions": [GEAR_SAYS.sign(STRANGER)]}
+        (found,) = read(reader, reply(part(edges=[nobody])))
+        assert found.edges == ()
+
+    def test_an_assertion_of_another_link_counts_for_none(self, reader):
+        other = EDGE | {"type": "DERIVED_FROM"}
+        (found,) = read(reader, reply(part(edges=[other])))
+        assert (found.edges, {item.code for item in found.broken}) == ((), {"E_LINK"})
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("given", "code"),
+        [
+            pytest.param(reply(signer=STRANGER), "E_CHAIN", id="sealed by a stranger"),
+            pytest.param(reply(signer=GEAR), "E_CHAIN", id="sealed by another holder"),
+            pytest.param(
+                reply(signer=GEAR, issuer="88.100"), "E_PART", id="a prefix of another node"
+            ),
+            pytest.param(reply(trace="u" * 22), "E_PART", id="a seal of another trace"),
+            pytest.param(
+                reply(part(trace="u" * 22)), "E_PART", id="a part of another trace"
+            ),
+            pytest.param(
+                reply(part(MINE), signer=GEAR, issuer="88.100"), "E_PART", id="another node's part"
+            ),
+            pytest.param(reply(delegations=[]), "E_CHAIN", id="no chain"),
+            pytest.param(reply(seal="x.y.z"), "E_", id="no seal"),
+            pytest.param(reply(part(nodes=[{"identifier": "x"}])), "E_FORMAT", id="no node"),
+            pytest.param(reply(part(edges="none")), "E_FORMAT", id="edges are no array"),
+            pytest.param(reply(parts=["x"]), "E_FORMAT", id="parts are no objects"),
+            pytest.param(
+                reply(parts=[reply()] * MAX_PARTS), "E_LIMIT", id="too many parts"
+            ),
+        ],
+    )  # fmt: skip
+    def test_the_whole_part(self, reader, given, code):
+        assert refused(reader, given).startswith(code)
+
+    def test_what_was_changed_after_it_was_sealed(self, reader):
+        given = reply(part(edges=[EDGE]))
+        for change in (
+            lambda found: found["nodes"].append({"identifier": "88.101/X", "depth": 1}),
+            lambda found: found["nodes"][0].update(depth=3),
+            lambda found: found["edges"].clear(),
+            lambda found: found["broken"].append({"identifier": STEEL_ITEM, "code": "timeout"}),
+        ):
+            other = copy.deepcopy(given)
+            change(other["part"])
+            assert refused(reader, other) == "E_PART"
+
+    def test_a_further_part_that_is_not_from_where_it_says(self, reader):
+        lied = part(OTHERS)
+        inner = reply(lied, signer=GEAR, issuer="88.100")
+        assert refused(reader, reply(parts=[inner])) == "E_PART"
+
+
+class TestReceived:
+    PLACE = Place("", THEIRS)
+
+    def request(self, signer=GEAR, audience=THEIRS, trace=TRACE, **members):
+        body = {"entries": [STEEL_ITEM], "delegations": [INDUSTRY_TOKEN, GEAR_TOKEN]} | members
+        hop = Hop(
+            trace, prefix("88.100"), audience, asked(body), "upstream", 3, 50,
+            ISSUED, 1000 * ISSUED + 1500, prefix("88.100"),
+        )  # fmt: skip
+        return body | {"token": hop.sign(signer)}
+
+    def receive(self, request, now=ISSUED + 0.5):
+        return receive(request, Verifier(trust()), self.PLACE, now)
+
+    def test_a_good_one_and_what_is_left_for_it(self):
+        found = self.receive(self.request(types=["CONTAINED_IN"]))
+        assert found.entries == (identifier(STEEL_ITEM),)
+        walk = found.walk(found.entries)
+        assert (walk.depth_left, walk.nodes_left) == (3, 49)
+        assert walk.viewer.prefix == prefix("88.100")
+        assert found.seconds(ISSUED + 0.5) == pytest.approx(0.9)
+        assert found.seconds(ISSUED + 5) == 0.0
+
+    @pytest.mark.parametrize(
+        ("members", "code"),
+        [
+            ({"signer": STEEL}, "E_CHAIN"),
+            ({"signer": STRANGER}, "E_CHAIN"),
+            ({"audience": OTHERS}, "E_HOP"),
+            ({"delegations": []}, "E_CHAIN"),
+        ],
+    )
+    def test_who_may_not_ask(self, members, code):
+        with pytest.raises(VerifyError) as caught:
+            self.receive(self.request(**members))
+        assert caught.value.code == code
+
+    def test_another_request_than_was_signed(self):
+        request = self.request()
+        with pytest.raises(VerifyError) as caught:
+            self.receive(request | {"entries": [STEEL_ITEM, "88.101/OTHER"]})
+        assert caught.value.code == "E_HOP"
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"entries": []},
+            {"entries": [STEEL_ITEM, STEEL_ITEM]},
+            {"entries": ["nonsense"]},
+            {"entries": [f"88.101/N-{n}" for n in range(1001)]},
+            {"types": ["NONE"]},
+            {"more": 1},
+        ],
+    )
+    def test_what_is_no_request(self, members):
+        with pytest.raises(BadInput) as caught:
+            self.receive(self.request(**members))
+        assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (VerifyError("E_SIG", "x"), "E_SIG"),
+        (PeerUnreachable(THEIRS, "x", reason="timeout"), "timeout"),
+        (PeerFailed(THEIRS, "x", reason="denied"), "denied"),
+        (PeerFailed(THEIRS, "x", reason="malformed"), "unreachable"),
+        (PeerUnreachable(THEIRS, "x", reason="breaker"), "unreachable"),
+        (Unavailable("x"), "unreachable"),
+        (KeyNotHosted("x"), "key_not_hosted"),
+    ],
+)
+def test_why_a_part_is_missing(error, word):
+    assert reason(error) == word
+
+
+class TestJoined:
+    def trace(self):
+        root = identifier(GEAR_ITEM)
+        nodes = (
+            Node(root, 0, Described("item", "active")),
+            Node(identifier(STEEL_ITEM), 1, Described()),
+        )
+        return Trace(root, "upstream", nodes, (), (), ())
+
+    def test_its_own_node_describes_and_depths_add_up(self, reader):
+        parts = tuple(
+            read(
+                reader,
+                reply(
+                    part(
+                        nodes=[
+                            {"identifier": STEEL_ITEM, "depth": 0, "kind": "batch"},
+                            {"identifier": "88.101/ORE", "depth": 1, "status": "active"},
+                        ],
+                        edges=[EDGE],
+                        broken=[{"identifier": "88.101/ORE", "code": "budget"}],
+                    )
+                ),
+            )
+        )
+        whole = joined(
+            self.trace(),
+            [Arrived(1, parts, {})],
+            [Broken(identifier("88.101/Z"), "timeout", OTHERS)],
+        )
+        assert [(n.identifier.text, n.depth, n.described.kind) for n in whole.nodes] == [
+            (GEAR_ITEM, 0, "item"),
+            (STEEL_ITEM, 1, "batch"),
+            ("88.101/ORE", 2, None),
+        ]
+        assert [stated.link.downstream.text for stated in whole.edges] == [GEAR_ITEM]
+        assert [(item.code, item.node) for item in whole.broken] == [
+            ("timeout", OTHERS),
+            ("budget", THEIRS),
+        ]
+        assert [item["node"] for item in whole.hops] == [THEIRS]
+        again = joined(self.trace(), [Arrived(1, parts, {}), Arrived(1, parts, {})], [])
+        assert (len(again.nodes), len(again.edges)) == (3, 1)
