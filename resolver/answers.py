@@ -28,6 +28,7 @@ from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
 from math import inf
+from typing import Self, cast
 
 Headers = Sequence[tuple[bytes, bytes]]
 Message = dict[str, object]
@@ -165,6 +166,31 @@ class Answer:
         buckets = {bucket(tag) for tag in tags}
         self.needs = struct.pack(f"<QI{len(buckets)}I", filled, stale_for, *buckets)
 
+    @classmethod
+    def restored(
+        cls,
+        head: Head,
+        tail: bytes,
+        *,
+        etag_at: int,
+        body_at: int,
+        tags: Collection[bytes],
+        filled: int,
+        expires: float,
+        stale_for: int,
+    ) -> Self:
+        """Make an answer again of its own bytes.
+
+        Nothing is checked: for bytes that were an answer, and that nobody else could have written.
+        """
+        answer = cls.__new__(cls)
+        answer.head, answer.tail = head, tail
+        answer.etag_at, answer.body_at = etag_at, body_at
+        answer.expires, answer.seen = expires, UNSEEN
+        buckets = {hash(tag) % BUCKETS for tag in tags}
+        answer.needs = struct.pack(f"<QI{len(buckets)}I", filled, stale_for, *buckets)
+        return answer
+
     @property
     def status(self) -> int:
         """The status code."""
@@ -223,6 +249,28 @@ class Answer:
             {"type": "http.response.body", "body": b"" if method == "HEAD" else body},
         )
 
+    def wire(
+        self,
+        date: bytes,
+        method: bytes,
+        if_none_match: bytes | None = None,
+        instead: Headers = (),
+    ) -> bytes:
+        """Return what the server would write on a connection that stays open, given `asgi`.
+
+        `date` is the line that the edge adds, `Answers.date`.
+        """
+        if instead:
+            beginning, rest = self.asgi(method.decode(), if_none_match, instead)
+            line = _status_line(cast("int", beginning["status"]))
+            fields = _fields(cast("Headers", beginning["headers"]))
+            return b"".join((line, date, fields, b"\r\n", cast("bytes", rest["body"])))
+        head = self.head
+        if if_none_match is not None and (etag := self.etag) and matches(if_none_match, etag):
+            return b"".join((STATUS_304, date, head.not_modified, etag, b"\r\n\r\n"))
+        tail = self.tail[: self.body_at] if method == b"HEAD" else self.tail
+        return b"".join((head.status_line, date, head.fields, tail))
+
     def __repr__(self) -> str:
         return f"Answer({self.head.status}, {len(self.body)} B, filled {self.filled})"
 
@@ -255,6 +303,8 @@ class Answers:
         self.epoch = epoch
         self.position = 0  # every change below it is applied
         self.floor = 0
+        self.told = -1  # what others read at or below it may be older than what was served here
+        self._told: dict[str, int] = {}  # by history, the highest position of what was served
         self.generation = 0
         self.fresh_until = -inf
         self._newest = array("Q", bytes(8 * BUCKETS))
@@ -298,6 +348,15 @@ class Answers:
             return None
         self.hits += 1
         return answer
+
+    def calm(self, variant: int) -> tuple[Callable[[bytes], Answer | None], int, float]:
+        """Return how to find answers of a variant, and what those are like that may be served.
+
+        That is the generation that they were seen in, and a moment before they expire: now, or no
+        moment at all where the lease or the date has to be looked at.
+        """
+        now = self.clock()
+        return self.table(variant).get, self.generation, now if now < self.calm_until else inf
 
     def fresh(self, answer: Answer) -> bool:
         """Tell whether an answer may be served now: kept here, or just filled by somebody else."""
@@ -345,12 +404,14 @@ class Answers:
         return (
             epoch == self.epoch
             and filled >= self.floor
-            and all(newest[bucket(tag)] < filled for tag in tags)
+            and max([newest[hash(tag) % BUCKETS] for tag in tags], default=-1) < filled
         )
 
     def _untouched(self, answer: Answer) -> bool:
-        newest, filled = self._newest, answer.filled
-        return filled >= self.floor and all(newest[at] < filled for at in answer.buckets)
+        needs = answer.needs
+        filled, _, *buckets = _SHAPES[len(needs)](needs)
+        newest = max(map(self._newest.__getitem__, buckets), default=-1)
+        return filled >= self.floor and newest < filled
 
     def today(self) -> list[tuple[bytes, bytes]]:
         """Return the Date header of this second, for the server's other path."""
@@ -383,12 +444,14 @@ class Answers:
             return False
         table = self.table(variant)
         old = table.get(target)
+        absent = _is_absent(answer)
         if old is not None:
             self._hold(old, -_size(target, old))
-        if old is None or _is_absent(old) != _is_absent(answer):
+        if old is None or _is_absent(old) != absent:
             # The other ring keeps its place, which is found empty when its hand comes there.
-            (self._absent if _is_absent(answer) else self._ring).add(target, variant)
+            (self._absent if absent else self._ring).add(target, variant)
         table[target] = answer
+        self.tell(epoch, answer.filled)
         self._hold(answer, size)
         while self.held > self.capacity:
             self._evict(self._ring, absent=False)
@@ -418,6 +481,11 @@ class Answers:
                 return
             answer.seen = UNSEEN  # the next hit looks at its buckets, and so marks it as used
             ring.advance()
+
+    def tell(self, epoch: str, position: int) -> None:
+        """Take note of what is served: when all is dropped, nothing older may follow it."""
+        if position > self._told.get(epoch, -1):
+            self._told[epoch] = position
 
     # Following the changes
 
@@ -449,6 +517,8 @@ class Answers:
         self.held = self.absent_held = 0
         self.epoch = epoch
         self.floor = self.position = floor
+        self.told = self._told.get(epoch, -1)
+        self._told = {epoch: self.told}
         self.generation += 1
         self.fresh_until = self.calm_until = -inf
         self._newest = array("Q", bytes(8 * BUCKETS))

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from urllib.parse import unquote
 
 from schemas.change import Change
 from schemas.errors import MethodNotAllowed, NotFound, TierlinkError
@@ -22,7 +23,10 @@ from .answers import Answers, Message, boottime
 from .asgi import App, Receive, Route, Scope, Send
 from .batch import Batch
 from .config import ResolverSettings
+from .edge import Ask, Told
+from .federated import Federated
 from .freshness import Freshness
+from .iterative import Iterative
 from .lookup import Lookup
 from .metrics import Metrics
 from .native import Native, Request
@@ -50,11 +54,12 @@ class Resolver:
         clock: Callable[[], float] = boottime,
         wall: Callable[[], float] = time.time,
         memory: tuple[Memory, bytes] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """`memory` is the second cache and the secret under which its entries are sealed."""
         self.source = source
         self.verifier = verifier
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.answers = Answers(settings.cache_bytes, clock, wall)
         self.freshness = Freshness(
             source,
@@ -64,14 +69,30 @@ class Resolver:
             period=settings.poll_period,
             metrics=self.metrics,
         )
+        federated = source if isinstance(source, Federated) else None
         self.lookup = Lookup(
-            source,
+            source if federated is None else federated.local,
             verifier,
             self.answers,
             lease=settings.lease,
             timeout=settings.fetch_timeout,
             clock=clock,
             metrics=self.metrics,
+            federated=federated,
+        )
+        self.referrals = (
+            None
+            if federated is None
+            else Lookup(
+                federated.local,
+                verifier,
+                self.answers,
+                lease=settings.lease,
+                timeout=settings.fetch_timeout,
+                clock=clock,
+                guard=self.lookup.guard,
+                iterative=Iterative(federated.place, clock, wall),
+            )
         )
         self.prover = Prover(source, settings.fetch_timeout)
         self.renderer = Renderer(
@@ -93,6 +114,7 @@ class Resolver:
                 metrics=self.metrics,
             )
         )
+        self.ask: Ask = _nobody
         operations.export(self.metrics, self.answers, verifier, version("tierlink"))
         self._task: asyncio.Task[None] | None = None
 
@@ -136,6 +158,7 @@ def create_app(
 
     `routes` are further front ends, asked first; each of `checks` says what else is not ready,
     and nothing when it is; each of `degraded` what else is amiss without being in the way.
+    `resolver.ask` is for the edge from then on.
     """
     native = Native(
         resolver.lookup,
@@ -145,6 +168,7 @@ def create_app(
         resolver.metrics,
         prover=resolver.prover,
         shared=resolver.shared,
+        referrals=resolver.referrals,
     )
 
     def heard(changes: Sequence[Change]) -> None:
@@ -163,12 +187,25 @@ def create_app(
         Route("/", Welcome(resolver.renderer)),
     )
 
+    # What the edge asks for begins with a digit (`Blocks.question`).
+    beside = [route for route in everything if route.path[1:2].isdigit()]
+
+    def ask(target: bytes, variant: int, told: Told) -> bool:
+        path = unquote(target)
+        return not any(route.fits(path) for route in beside) and native.ask(target, variant, told)
+
+    resolver.ask = ask if beside else native.ask
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         app = next((route.app for route in everything if route.fits(path)), native)
         await app(scope, receive, send)
 
     return error_edge(dispatch, resolver.renderer)
+
+
+def _nobody(_target: bytes, _variant: int, _told: Told) -> bool:
+    return False
 
 
 async def _nothing_here(scope: Scope, _receive: Receive, _send: Send) -> None:

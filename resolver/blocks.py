@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .answers import Answer, Answers
 
@@ -28,6 +29,19 @@ _UNUSUAL = re.compile(
     rb"authorization|connection|content-.*|expect|host|http2-settings|if-.*|range|tierlink-.*"
     rb"|trailer|transfer-encoding|upgrade|x-http-method.*|x-method-override"
 )
+# Of the requests that are understood without the parser, those for what may be an identifier: it
+# begins with a digit, has no query, and nothing in it that a parser would stumble over.
+_ASKING = re.compile(rb"(GET|HEAD) (/[0-9][A-Za-z0-9\-._~%!$&'()*+,;=:@/]{0,3071}) HTTP/1\.1")
+_PLAIN = re.compile(rb"[\x20-\x7e]*\r\n")
+
+
+class Question(NamedTuple):
+    """What a request asks for, told without the parser."""
+
+    target: bytes
+    variant: int
+    method: bytes
+    if_none_match: bytes | None
 
 
 def cut_condition(request: bytes) -> tuple[bytes, bytes] | None:
@@ -62,6 +76,7 @@ class Blocks:
         self._largest = largest
         self._sightings = array("q", bytes(8 * FIRST_SIGHTINGS))
         self.known: dict[bytes, Find] = {}
+        self._variants: dict[bytes, int] = {}  # of the same blocks
 
     def learn(self, request: bytes, headers: Parsed) -> None:
         """Remember the block of a GET or HEAD; `headers` is what the parser made of all of it."""
@@ -80,8 +95,28 @@ class Blocks:
         if variant is None:
             return
         if len(self.known) >= self._most:
-            del self.known[next(iter(self.known))]
+            oldest = next(iter(self.known))
+            del self.known[oldest], self._variants[oldest]
         self.known[block] = self._answers.table(variant).get
+        self._variants[block] = variant
+
+    def question(self, request: bytes) -> Question | None:
+        """Read one complete head whose block is known; None where the parser has to read it."""
+        line, _, block = request.partition(b"\r\n")
+        found = _ASKING.fullmatch(line)
+        if found is None:
+            return None
+        condition = None
+        variant = self._variants.get(block)
+        if variant is None:
+            cut = cut_condition(request)
+            if cut is None:
+                return None
+            block, condition = cut
+            variant = self._variants.get(block)
+            if variant is None or not _PLAIN.fullmatch(condition):
+                return None
+        return Question(found[2], variant, found[1], condition)
 
     def _sighted(self, block: bytes) -> bool:
         """Tell whether the block was seen before, and remember that it was seen now."""

@@ -15,6 +15,10 @@ A request is answered here when all of this holds, and goes to the application o
     4. the answer is fresh (`answers`);
     5. If-None-Match, where there is one, is exactly its entity tag.
 
+Where only 3 or 4 is missing, and the target may be an identifier, whoever knows more than the store
+is asked first (`Ask`), and what he tells is written here; until then the connection is busy. Where
+he has nothing to tell, the request goes to the application as it came.
+
 The parser is given one message at a time: what follows is held, and reading stops, until the
 response is written. What is ambiguous is refused, and ends its connection. So no response can come
 in another order than its request, and the parser cannot lose its place in the stream.
@@ -28,16 +32,17 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
+from collections.abc import Callable
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from .answers import STATUS_304, Answers
-from .blocks import Blocks, Negotiate, cut_condition
+from .answers import STATUS_304, Answer, Answers, Headers
+from .blocks import Blocks, Negotiate, Question, cut_condition
 from .limits import (
     BAD_FRAMING,
     BAD_HOST,
@@ -58,6 +63,37 @@ _QUOTE, _H = b'"H'
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
 
 
+class Told(Protocol):
+    """Takes an answer, once; None where there is none to tell.
+
+    `instead` replaces headers of the answer, as in `Answer.asgi`.
+    """
+
+    def __call__(self, answer: Answer | None, instead: Headers = ()) -> None:
+        """Take it: an answer may be sent at this moment, and is not kept for later."""
+        ...
+
+
+# Asks for the answer to a target in a variant: False where there is nobody to ask, else it is told
+# later, and never before this call returns.
+Ask = Callable[[bytes, int, Told], bool]
+
+
+class _Waiting:
+    """A request that waits for an answer; whoever closed or went on meanwhile is not told."""
+
+    __slots__ = ("edge", "head", "question")
+
+    def __init__(self, edge: Edge, head: bytes, question: Question) -> None:
+        self.edge = edge
+        self.head = head
+        self.question = question
+
+    def __call__(self, answer: Answer | None, instead: Headers = ()) -> None:
+        if self.edge.waiting is self:
+            self.edge.told(self, answer, instead)
+
+
 class _Phase(enum.Enum):
     """Where a connection stands in its reading."""
 
@@ -74,6 +110,7 @@ class Edge(HttpToolsProtocol):
     blocks: ClassVar[Blocks]
     limits: ClassVar[Limits]
     traffic: ClassVar[Traffic]
+    ask: Ask  # not a method: the class has it as a static one
 
     def __init__(
         self,
@@ -88,6 +125,7 @@ class Edge(HttpToolsProtocol):
         self._answers = self.answers
         self._clock = self.answers.clock
         self._known = self.blocks.known
+        self.waiting: _Waiting | None = None
         self._idle = False  # step 1; kept by `_settle`
         self._phase = _Phase.OVER
         self._rest = b""  # in HEAD: the part that has come; in START: what waits its turn
@@ -199,7 +237,8 @@ class Edge(HttpToolsProtocol):
         out = None if self._draining else self._answer(head)
         if out is None:
             self._flush(ready)
-            self._feed_head(head)
+            if self._draining or not self._wait(head):
+                self._feed_head(head)
         else:
             ready.append(out)
             if sum(map(len, ready)) >= FLUSH:
@@ -231,10 +270,48 @@ class Edge(HttpToolsProtocol):
     def _hold(self, data: bytes) -> None:
         """Let requests wait for the response before them."""
         if len(data) > self.limits.held_bytes and self._busy():
-            self._stop()
+            self._wait_no_longer()
+            if self._busy():
+                self._stop()
             return
         self._rest = data
         self.flow.pause_reading()
+
+    # What is asked for
+
+    def _wait(self, head: bytes) -> bool:
+        """Ask for the answer to a whole head; False where the application has to be asked."""
+        question = self.blocks.question(head)
+        if question is None:
+            return False
+        waiting = self.waiting = _Waiting(self, head, question)
+        if not self.ask(question.target, question.variant, waiting):
+            self.waiting = None
+            return False
+        return True
+
+    def told(self, waiting: _Waiting, answer: Answer | None, instead: Headers) -> None:
+        """Write the answer that was waited for, or let the application give it; then go on."""
+        self.waiting = None
+        if answer is None:
+            self._feed_head(waiting.head)
+        else:
+            question = waiting.question
+            self._answers.today()
+            self.transport.write(
+                answer.wire(self._answers.date, question.method, question.if_none_match, instead)
+            )
+            self._since = self._clock()
+        if self._busy() or self._phase is _Phase.OVER:
+            self._settle()
+        else:
+            self._go_on()
+
+    def _wait_no_longer(self) -> None:
+        """Let the application answer what is waited for: it can say that the connection ends."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            self._feed_head(waiting.head)
 
     def _feed_head(self, head: bytes) -> None:
         """Give the parser a whole head; unless it refuses, the application runs."""
@@ -323,6 +400,10 @@ class Edge(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # ours is the timer
         if self._phase is _Phase.START:
             self._since = self._clock()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """After a response: take what waited for it, or end with a client that has ended."""
         if self.transport.is_closing():
             self._phase = _Phase.OVER
         elif self._rest:
@@ -386,6 +467,7 @@ class Edge(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Drain: one more request of an idle connection is still answered, with `close`."""
         self._draining = True
+        self._wait_no_longer()
         if self._busy():
             # A response that has begun has not said `close`: it is followed by one that does.
             if not self.cycle.response_started:
@@ -406,7 +488,7 @@ class Edge(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
-        self._phase, self._idle, self._rest = _Phase.OVER, False, b""
+        self._phase, self._idle, self._rest, self.waiting = _Phase.OVER, False, b"", None
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
@@ -429,7 +511,7 @@ class Edge(HttpToolsProtocol):
     def _busy(self) -> bool:
         """Tell whether a response is under way."""
         cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+        return self.waiting is not None or (cycle is not None and not cycle.response_complete)
 
     def _settle(self) -> None:
         self._idle = (
@@ -496,13 +578,22 @@ class Edge(HttpToolsProtocol):
             self._phase, self._since = _Phase.OVER, now
 
 
+def _nobody(_target: bytes, _variant: int, _told: Told) -> bool:
+    return False
+
+
 def make_protocol(
-    answers: Answers, negotiate: Negotiate, limits: Limits | None = None
+    answers: Answers,
+    negotiate: Negotiate,
+    limits: Limits | None = None,
+    *,
+    ask: Ask = _nobody,
 ) -> type[Edge]:
     """Return the protocol class for `uvicorn.Config(http=…)`: one front door over one store.
 
     `negotiate` makes the variant of an Accept header (None where there is none), and is all that
     an answer may depend on besides its target; None keeps such requests from the fast path.
+    `ask` is asked for what the store has not; what it tells is all that the application would say.
     The server must add no header of its own (`date_header=False`, `server_header=False`): the
     date of both paths comes from the store.
     """
@@ -512,5 +603,6 @@ def make_protocol(
         "blocks": Blocks(answers, negotiate, limits.blocks, limits.block_bytes),
         "limits": limits,
         "traffic": Traffic(),
+        "ask": staticmethod(ask),
     }
     return type("EdgeProtocol", (Edge,), members)

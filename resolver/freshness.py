@@ -4,7 +4,8 @@
     F2  ask for the changes since our watermark; the reply carries the new one
     F3  another epoch, or none before: drop everything, and ask for the last changes of that history
         once; what was read below the first of them is never trusted, and where they are more than
-        fit a batch, nothing that was read before now
+        fit a batch, nothing that was read before now. Drop everything also where the source does
+        not keep all changes since our watermark: only what was read above its floor is trusted
     F4  touch the buckets of every change
     F5  only then move the watermark, and renew the lease from the time of F1; a batch that was cut
         short moves the watermark alone, and the next poll comes at once
@@ -109,6 +110,7 @@ class Freshness(Poller):
         """
         found, known = batch.watermark, self.watermark
         # F3
+        anew = anew or batch.floor is not None
         if anew or known is None or known.epoch != found.epoch:
             self._answers.restart(found.epoch, found.position if floor is None else floor)
             self.watermark = known = found

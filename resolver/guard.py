@@ -4,7 +4,8 @@
         turned away: a filter of 8 million bits remembers them (and takes some strangers for them,
         the more the fuller it is)
     G2  each read that finds nothing costs its prefix one of its budget, which refills with time;
-        prefixes that nobody allocated share one
+        prefixes that nobody allocated share one. What another node could not be asked about says
+        nothing of what exists
     G3  while a prefix has none left, strangers under it are turned away unread (429, Retry-After)
 
 So a flood costs the source a known rate, and whoever asks for what exists does not notice it. A
@@ -59,6 +60,8 @@ class Guard:
 
     def learn(self, identifier: Identifier, state: State) -> None:
         """G1, G2: take note of what a read found."""
+        if state is State.UNREACHABLE:
+            return
         if state not in _UNALLOCATED:
             if len(self._allocated) >= PREFIXES:
                 self._allocated.clear()

@@ -1,8 +1,9 @@
 """The walk of a miss: one flight per identifier, many identifiers per fetch, all verified.
 
     L1  join the flight that is already under way for the identifier, or begin one
-    L2  what is asked for within one turn of the event loop leaves in one fetch; while enough
-        fetches are under way the rest waits and leaves in the next, together
+    L2  what is asked for within one turn of the event loop leaves in one fetch; while one is under
+        way the rest waits for it, for two milliseconds at most, and leaves in the next, together;
+        while enough are under way, until one lands
     L3  the time is taken before the source is asked: the reading is as old as that
     L4  verify each result against our own root; what does not verify is no answer. Where a key
         was revoked since, ask which came first
@@ -11,6 +12,8 @@
     L6  a deadline for who waits and one for the source; while those in front wait for too long, or
         too many wait, whoever comes is turned away at once, with what is left of the prefix's
         budget (`guard`) for identifiers that nobody knows
+    L7  what is another node's goes on as a flight of its own, where other nodes are asked: a slow
+        one holds up neither the rest of the batch nor the next
 
 Missing identifiers are readings like any other. Owned by one event loop.
 """
@@ -20,27 +23,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from math import inf
 
-from schemas.errors import TierlinkError, TooManyUnknown, Unavailable, VerifyError
+from schemas.errors import (
+    PeerFailed,
+    TierlinkError,
+    TooManyUnknown,
+    Unavailable,
+    VerifyError,
+)
 from schemas.identifier import Identifier, Prefix
 from schemas.source import Fetched, Found, State
 
 from . import audience, tags
 from .answers import Answers, boottime
+from .federated import Federated, part_of
 from .guard import Guard
+from .iterative import Iterative
 from .metrics import Counter, Histogram, Metrics
+from .patience import Patience, wait
 from .places import Places
 from .reading import Reading
 from .sources import Source
 from .trust import Offered, Verifier
 
-BATCH = 1_000  # identifiers in one fetch
+BATCH = 128  # identifiers in one fetch: what is aloft has left the queue, and waits all the same
 ALOFT = 4  # fetches under way at a time
+LINGER = 0.002  # seconds in which those who ask while a fetch is under way gather for the next
 WAITING = 20_000  # identifiers that may wait for a fetch
 QUEUED = 0.25  # seconds that the first in the queue waits before who comes is turned away
 ATTEMPTS = 3  # readings for one request, where what it depends on keeps changing
 SLICE = 0.004  # seconds of verification before other requests get their turn
 PROOFS = 16  # asked for at a time, where a key was revoked since
+CROWDED = "too many identifiers are waiting to be read"
 RECHECK = 1.0  # seconds before the next attempt, where a stale answer can be had
 
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -64,14 +80,23 @@ class Lookup:
         clock: Callable[[], float] = boottime,
         metrics: Metrics | None = None,
         guard: Guard | None = None,
+        federated: Federated | None = None,
+        iterative: Iterative | None = None,
     ) -> None:
-        """`lease` is the age up to which a reading needs no other lease."""
+        """`lease` is the age up to which a reading needs no other lease.
+
+        `federated` asks other nodes for what is FOREIGN; `iterative` makes a referral of it.
+        """
+        self._federated = federated
+        self._iterative = iterative
+        self._abroad: set[asyncio.Task[None]] = set()
         self.guard = guard or Guard(clock)
         self._source = source
         self._verifier = verifier
         self._answers = answers
         self._lease = lease
         self._timeout = timeout
+        self._patience: Patience[Outcome] = Patience(2 * timeout)
         self._clock = clock
         self._waiting: dict[Identifier, asyncio.Future[Outcome]] = {}
         self._since: dict[Identifier, float] = {}  # of those who wait, in order
@@ -121,12 +146,21 @@ class Lookup:
     async def resolve(self, identifier: Identifier) -> Reading:
         """Return a reading that may be served now; raise Unavailable where there is none."""
         # L6: of who waits; the fetch has its own, so this only ends a long wait for its turn
-        try:
-            async with asyncio.timeout(2 * self._timeout):
-                return await self._resolve(identifier)
-        except TimeoutError as err:
-            self._shed.add()
-            raise Unavailable("too many identifiers are waiting to be read") from err
+        group = self._patience.group()
+        for attempt in range(ATTEMPTS):
+            outcome = await wait(self._join(identifier), group)
+            if outcome is None:
+                self._shed.add()
+                raise Unavailable(CROWDED)
+            if isinstance(outcome, TierlinkError):
+                raise _again(outcome)
+            # L5
+            last = attempt == ATTEMPTS - 1
+            if self.serves(outcome, settled=not last):
+                self._answers.tell(outcome.watermark.epoch, outcome.watermark.position)
+                return outcome
+            self._again.add()
+        raise Unavailable("reading takes longer than the staleness bound allows")
 
     async def caller(self, authorization: str) -> Prefix:
         """Return the prefix that a header speaks for; raise Unauthenticated or Unavailable."""
@@ -149,18 +183,6 @@ class Lookup:
         except TierlinkError as err:
             return err
 
-    async def _resolve(self, identifier: Identifier) -> Reading:
-        for attempt in range(ATTEMPTS):
-            outcome = await asyncio.shield(self._join(identifier))
-            if isinstance(outcome, TierlinkError):
-                raise _again(outcome)
-            # L5
-            last = attempt == ATTEMPTS - 1
-            if self.serves(outcome, settled=not last):
-                return outcome
-            self._again.add()
-        raise Unavailable("reading takes longer than the staleness bound allows")
-
     def serves(self, reading: Reading, *, settled: bool = True) -> bool:
         """L5: tell whether a reading may be served now.
 
@@ -169,6 +191,8 @@ class Lookup:
         its age still allows (operations.md §3.4).
         """
         now = self._clock()
+        if now >= reading.expires_at + self._lease:
+            return False  # who waited for it may have it, for as long as what is read here is young
         young = now - reading.read_at < self._lease
         read_at, epoch = reading.watermark.position, reading.watermark.epoch
         # Before the first poll, and in a history that the next one will tell of, age alone counts.
@@ -179,15 +203,29 @@ class Lookup:
 
     # L1, L2
 
+    def turns_away(self) -> bool:
+        """L6: tell whether nobody new may wait now, and count it where that is so.
+
+        For whoever asks before anything is made for a request; `resolve` says the same.
+        """
+        if not self._crowded(self._clock()):
+            return False
+        self._shed.add()
+        return True
+
+    def _crowded(self, now: float) -> bool:
+        first = next(iter(self._since.values()), now)
+        return len(self._waiting) >= WAITING or now - first >= QUEUED
+
     def _join(self, identifier: Identifier) -> asyncio.Future[Outcome]:
         flight = self._flights.get(identifier)
         if flight is not None:
             return flight
         # L6
         now = self._clock()
-        if len(self._waiting) >= WAITING or now - next(iter(self._since.values()), now) >= QUEUED:
+        if self._crowded(now):
             self._shed.add()
-            raise Unavailable("too many identifiers are waiting to be read")
+            raise Unavailable(CROWDED)
         try:
             self.guard.check(identifier)
         except TooManyUnknown:
@@ -198,7 +236,11 @@ class Lookup:
         flight = self._flights[identifier] = self._waiting[identifier] = loop.create_future()
         if not self._departing:
             self._departing = True
-            loop.call_soon(self._depart)
+            if self._aloft:
+                # One fetch of thirty costs the database a fraction of thirty fetches of one.
+                loop.call_later(LINGER, self._depart)
+            else:
+                loop.call_soon(self._depart)
         return flight
 
     def _depart(self) -> None:
@@ -220,7 +262,8 @@ class Lookup:
         try:
             # The walk of a miss: the shared second cache will be asked here, before the source.
             fetched, read_at = await self._fetch(list(batch))
-            # What is FOREIGN will be asked of the node that a delegation names, here.
+            if self._federated is not None:
+                self._send_abroad(self._federated, batch, fetched, read_at)
             await self._verify(batch, fetched, read_at)
         except TierlinkError as err:
             self._settle(batch, err)
@@ -228,6 +271,49 @@ class Lookup:
             self._settle(batch, Unavailable("the source did not answer in time"))
         finally:
             # Whatever happened, and if this task was cancelled: nobody waits for ever.
+            self._settle(batch, Unavailable("the read was broken off"))
+
+    # L7
+
+    def _send_abroad(
+        self,
+        federated: Federated,
+        batch: dict[Identifier, asyncio.Future[Outcome]],
+        fetched: Fetched,
+        read_at: float,
+    ) -> None:
+        """Take out of a batch what other nodes have to be asked for: it is a flight of its own."""
+        foreign = {
+            identifier: batch.pop(identifier)
+            for identifier, found in fetched.found.items()
+            if found.state is State.FOREIGN and identifier in batch
+        }
+        if foreign:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._fly_abroad(federated, foreign, fetched, read_at))
+            self._abroad.add(task)
+            task.add_done_callback(self._abroad.discard)
+
+    async def _fly_abroad(
+        self,
+        federated: Federated,
+        batch: dict[Identifier, asyncio.Future[Outcome]],
+        fetched: Fetched,
+        read_at: float,
+    ) -> None:
+        try:
+            async with aclosing(federated.abroad(fetched)) as parts:
+                async for part in parts:
+                    came = part_of(fetched, part)
+                    told = {item: flight for item, flight in batch.items() if item in came.found}
+                    await self._verify(told, came, read_at)
+            rest = {item: flight for item, flight in batch.items() if not flight.done()}
+            await self._verify(rest, fetched, read_at)  # there is nobody to ask
+        except TierlinkError as err:
+            self._settle(batch, err)
+        except Exception:  # noqa: BLE001  (told to who waits below; the task has nobody to raise to)
+            _log.exception("the walk to other nodes broke off")
+        finally:
             self._settle(batch, Unavailable("the read was broken off"))
 
     def _settle(
@@ -352,14 +438,18 @@ class Lookup:
         """Return a reading or why there is none; None where only the log can tell."""
         if found is None:
             return Unavailable("the source passed over an identifier")
+        came = found.elsewhere
         if offered.places is None:
             self._results[found.state].add()
-            self.guard.learn(identifier, found.state)
+        if came is not None and came.failure is not None:
+            return came.failure
         try:
-            return read(found, offered, fetched, read_at)
+            return self._read(found, offered, fetched, read_at)
         except VerifyError as err:
             if err.code == "E_REVOKED" and offered.places is None:
                 return None
+            if came is not None:
+                return _lied(came.origin, identifier, err)
             self._unverified.add()
             _log.error("%s from the source does not verify: %s", identifier, err)
             return Unavailable(
@@ -368,13 +458,31 @@ class Lookup:
                 fix="the operator of this resolver finds the record in its log",
             )
 
+    def _read(self, found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Reading:
+        if self._iterative is not None:
+            referred = self._iterative.refer(found, offered, fetched, read_at)
+            if referred is not None:
+                return referred
+        if offered.places is None:
+            self.guard.learn(found.identifier, found.state)
+        return read(found, offered, fetched, read_at)
+
+
+def _lied(origin: str, identifier: Identifier, err: VerifyError) -> PeerFailed:
+    _log.warning("%s from %s does not verify: %s", identifier, origin, err)
+    return PeerFailed(
+        origin, f"what it says of {identifier} does not verify"[:400], reason=err.code
+    )
+
 
 def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Reading:
     """L4: verify what was found of one identifier and make a reading of it; raise VerifyError."""
     if not found.records:
         if found.state in {State.FOUND, State.COVERED, State.RETIRED}:
             raise VerifyError("E_FORMAT", f"state {found.state} comes without a record")
-        return Reading(found.identifier, found.state, fetched.watermark, read_at)
+        return Reading(
+            found.identifier, found.state, fetched.watermark, read_at, expires_at=_expires(found)
+        )
     parts, assertions = offered.parts(
         found.identifier, found.records, found.assertions, more_links=found.more_links
     )
@@ -390,7 +498,12 @@ def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Re
         assertions,
         offered.evidence(prefixes),
         offered.known(found.identifier.prefix).chain.holder,
+        expires_at=_expires(found),
     )
+
+
+def _expires(found: Found) -> float:
+    return inf if found.elsewhere is None else found.elsewhere.expires_at
 
 
 def _check_state(state: State, *, covered: bool, status: str) -> None:
@@ -404,6 +517,8 @@ def _check_state(state: State, *, covered: bool, status: str) -> None:
 
 def _again(error: TierlinkError) -> TierlinkError:
     """Copy an error that several wait for, so that each raises one of its own."""
+    if isinstance(error, PeerFailed):
+        return error.again()
     if isinstance(error, Unavailable):
         return Unavailable(error.detail, retry_after=error.retry_after, fix=error.fix)
     return error

@@ -2,10 +2,11 @@
 
     N1  the method: GET or HEAD, OPTIONS tells which; else 405
     N2  the identifier, from the raw path, percent-decoded once                    400
-    N3  the query: format, linkType, proof, each at most once, nothing else        400
+    N3  the query: format, linkType, proof, recursive, each at most once           400
     N4  the representation: `format`, else Accept (RFC 9110 §12.5.1)               406
     N5  a finished answer that is fresh, of this process or of the second cache: sent as it is
     N6  look up, verify, render, keep, send; 304 where the entity tag matches
+        `recursive=false`: where another node would be asked, the answer is which one
     N7  the source is away: what was fresh when it went, marked stale; else 503
     N8  whoever gives an API key is shown what records hide from others, read for him alone: such
         an answer is neither kept here nor anywhere on its way
@@ -16,20 +17,32 @@ the raw request target and its form, and depends on nothing else of the request.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from schemas.errors import BadQuery, MethodNotAllowed, NoLog, NotAcceptable, Unavailable
+from schemas.errors import (
+    BadIdentifier,
+    BadQuery,
+    MethodNotAllowed,
+    NoLog,
+    NotAcceptable,
+    TierlinkError,
+    Unavailable,
+)
 from schemas.evidence import LogProof
 from schemas.identifier import Identifier
 
 from . import tags
 from .answers import Answer, Answers, target_of
 from .asgi import Receive, Scope, Send, finish, start
+from .edge import Told
 from .labels import EN, ZH
-from .lookup import Lookup
+from .lookup import CROWDED, Lookup
 from .metrics import Metrics
 from .prefetch import Prefetch
 from .prover import Prover
@@ -39,11 +52,14 @@ from .shared import Shared
 
 Headers = list[tuple[bytes, bytes]]
 
+_log = logging.getLogger(__name__)
+
 ALLOW: Final = b"GET, HEAD, OPTIONS"
 HTML: Final = "html"
 FORMATS: Final = {"json": Form.JSON, "jose": Form.JOSE, "linkset": Form.LINKSET, HTML: None}
 CHAIN, FULL, NONE = "chain", "full", "none"
 PROOFS: Final = (CHAIN, FULL, NONE)
+RECURSIVE: Final = {"true": True, "false": False}
 MAX_PARAMETERS = 16
 
 # In the order in which they are preferred where Accept leaves the choice open.
@@ -53,6 +69,7 @@ _OFFERED: Final = (
     ("application/jose", Form.JOSE),
     ("text/html", None),
 )
+_BY_PATH: Final = {int(form): Wanted(form) for form in Form}
 _PRIVATE: Final = (
     (b"cache-control", b"private, no-store"),
     (b"vary", b"accept, accept-language, authorization"),
@@ -233,11 +250,19 @@ class Native:
         *,
         prover: Prover | None = None,
         shared: Shared | None = None,
+        referrals: Lookup | None = None,
     ) -> None:
-        """`age` tells for how many seconds the changes have not been followed."""
+        """`age` tells for how many seconds the changes have not been followed.
+
+        `referrals` asks no other node, and says which one to ask.
+        """
         self._lookup = lookup
+        self._referrals = referrals or lookup
         self._prover = prover
         self._shared = shared
+        self._telling: set[asyncio.Task[None]] = set()
+        self._reading: set[bytes] = set()  # targets that the edge waits for
+        self._crowded = renderer.problem(Unavailable(CROWDED))
         self._answers = answers
         self._renderer = renderer
         self._last: tuple[Reading, Wanted, Rendered, tuple[bytes, ...]] | None = None
@@ -267,46 +292,110 @@ class Native:
         # N3, N4
         wanted = self._wanted(request)
         if request.authorization is None:
-            answer, marks = await self._answer(request, identifier, wanted)
+            target = target_of(request.path, request.query)
+            # One identifier has one spelling in a path that is kept, else escapes could fill the
+            # store.
+            keeps = request.path[1:] == identifier.path.encode() and not wanted.full
+            answer, marks = await self._answer(target, identifier, wanted, keeps=keeps)
         else:
             answer, marks = await self._private(request.authorization, identifier, wanted)
         for message in answer.asgi(request.method, request.if_none_match, marks):
             await send(message)
 
     def _wanted(self, request: Request) -> Wanted:
-        query = read_query(request.query, ("format", "linkType", "proof"))
+        query = read_query(request.query, ("format", "linkType", "proof", "recursive"))
         form = request.form(one_of("format", query.get("format"), FORMATS))
         proof = one_of("proof", query.get("proof"), PROOFS)
+        recursive = one_of("recursive", query.get("recursive"), RECURSIVE)
         return Wanted(
             form,
             query.get("linkType"),
             request.languages,
             proof != NONE,
             full=proof == FULL,
+            recursive=recursive is None or RECURSIVE[recursive],
         )
 
+    def ask(self, target: bytes, variant: int, told: Told) -> bool:
+        """Tell the edge what it has not: N5 to N7 for a plain request, of a path alone.
+
+        False where the application has to answer it, with what else the request may say.
+        """
+        shared = self._shared
+        if shared is None or not shared.ask(
+            target, variant, partial(self._or, target, variant, told)
+        ):
+            return self._begin(target, variant, told)
+        return True
+
+    def _or(self, target: bytes, variant: int, told: Told, answer: Answer | None) -> None:
+        """Pass on what the second cache has, or begin to read."""
+        if answer is not None:
+            self._found_shared.add()
+            self._answers.misses += 1
+            told(answer)
+        elif not self._begin(target, variant, told):
+            told(None)
+
+    def _begin(self, target: bytes, variant: int, told: Told) -> bool:
+        # L6, before anything is made for it: unless it is being read, or something stale is kept
+        kept = target in self._answers.table(variant) or target in self._reading
+        if not kept and self._lookup.turns_away():
+            asyncio.get_running_loop().call_soon(told, self._crowded)
+            return True
+        try:
+            identifier = Identifier.from_path(target[1:])
+        except BadIdentifier:
+            return False
+        if target[1:] != identifier.path.encode():
+            return False
+        task = asyncio.get_running_loop().create_task(
+            self._tell(target, identifier, _BY_PATH[variant], told)
+        )
+        self._reading.add(target)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        task.add_done_callback(lambda _: self._reading.discard(target))
+        return True
+
+    async def _tell(
+        self, target: bytes, identifier: Identifier, wanted: Wanted, told: Told
+    ) -> None:
+        answer: Answer | None = None
+        marks: Headers = []
+        try:
+            self._answers.misses += 1
+            answer, marks = await self._read_anew(target, identifier, wanted, keeps=True)
+        except TierlinkError as err:
+            answer = self._renderer.problem(err)
+        except Exception:  # noqa: BLE001  (whatever it is, the client waits)
+            # The application meets it too, and gives it a number.
+            _log.exception("%s was not read", identifier)
+        told(answer, marks)
+
     async def _answer(
-        self, request: Request, identifier: Identifier, wanted: Wanted
+        self, target: bytes, identifier: Identifier, wanted: Wanted, *, keeps: bool
     ) -> tuple[Answer, Headers]:
-        target = target_of(request.path, request.query)
-        # One identifier has one spelling in a path that is kept, else escapes could fill the store.
-        keeps = request.path[1:] == identifier.path.encode() and not wanted.full
         # N5
         kept = self._answers.get(target, wanted.form)
         if kept is not None:
             return kept, []
-        # N7, at once while the source is known to be away
-        if self._lookup.away and (stale := self._answers.stale(target, wanted.form)):
-            return stale, self._marks()
-        # N5 again
         if keeps and self._shared is not None:
             kept = await self._shared.get(target, wanted.form)
             if kept is not None:
                 self._found_shared.add()
                 return kept, []
+        return await self._read_anew(target, identifier, wanted, keeps=keeps)
+
+    async def _read_anew(
+        self, target: bytes, identifier: Identifier, wanted: Wanted, *, keeps: bool
+    ) -> tuple[Answer, Headers]:
+        # N7, at once while the source is known to be away
+        if self._lookup.away and (stale := self._answers.stale(target, wanted.form)):
+            return stale, self._marks()
         # N6
         try:
-            reading = await self._lookup.resolve(identifier)
+            reading = await self._asked(wanted).resolve(identifier)
             rendered, names = await self._render(reading, wanted)
         except Unavailable:
             stale = self._answers.stale(target, wanted.form)
@@ -342,9 +431,12 @@ class Native:
     ) -> tuple[Answer, Headers]:
         # N8
         caller = await self._lookup.caller(authorization.decode("latin-1"))
-        reading = await self._lookup.resolve(identifier)
+        reading = await self._asked(wanted).resolve(identifier)
         rendered, _ = await self._render(reading, replace(wanted, caller=caller))
         return rendered.answer, list(_PRIVATE)
+
+    def _asked(self, wanted: Wanted) -> Lookup:
+        return self._lookup if wanted.recursive else self._referrals
 
     async def _render(self, reading: Reading, wanted: Wanted) -> tuple[Rendered, tuple[bytes, ...]]:
         self._read.add()

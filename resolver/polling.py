@@ -11,14 +11,13 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from schemas.change import Batch, Watermark
+from schemas.change import REPLAYED, Batch, Watermark
 from schemas.errors import TierlinkError
 
 from .metrics import Metrics
 from .sources import Source
 
 MIN_PAUSE = 0.01  # between two polls, however many hints come
-REPLAYED = 50_000  # transactions before the first poll whose changes are asked for
 
 
 class Poller(ABC):
@@ -48,7 +47,9 @@ class Poller(ABC):
     def apply(self, batch: Batch, asked_at: float, *, floor: int | None = None) -> None:
         """Take what a poll sent at `asked_at` returned, and move the watermark.
 
-        `floor`, where a history begins: the batch has every change from this position on.
+        `floor`, where a history begins, or where the source told that it does not keep all changes
+        since our watermark: the batch has every change from this position on, and nothing that was
+        read below it may be trusted.
         """
 
     def missed(self, err: Exception) -> None:
@@ -104,10 +105,10 @@ class Poller(ABC):
         """
         now, known = batch.watermark, self.watermark
         if now.epoch == self._begun or (known is not None and known.epoch == now.epoch):
-            return batch, None
+            return batch, batch.floor
         self._begun = now.epoch
         since = Watermark(now.epoch, max(0, now.position - REPLAYED))
         replay = await self._source.changes(since)
         if replay.more or replay.watermark.epoch != now.epoch:
             return batch, None
-        return replay, since.position
+        return replay, since.position if replay.floor is None else replay.floor

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 
@@ -26,6 +27,8 @@ MOST = 256  # answers at a time
 TURNING = 10_000  # answers whose own moment is waited for
 
 _OWN = frozenset({Op.RECORD, Op.LINK, Op.RULE})
+
+_PLAIN = re.compile(r"[0-9A-Za-z._~/!$&'()*+,;=:@-]+")  # its own path: nothing is escaped
 
 _log = logging.getLogger(__name__)
 
@@ -57,13 +60,13 @@ class Prefetch:
             if self._under_way >= MOST:
                 return
             try:
-                identifier = Identifier.parse(text)
+                target = _target_of(text)
             except BadIdentifier:
                 continue  # of a later release; nobody can have asked for it
             for form in self._forms:
-                answer = self._answers.table(form).get(_target(identifier))
+                answer = self._answers.table(form).get(target)
                 if answer is not None and self._is_hot(answer):
-                    self._start(identifier, form)
+                    self._start(Identifier.parse(text), form)
 
     def kept(self, identifier: Identifier, form: int, answer: Answer) -> None:
         """Take note of an answer that is kept under the path alone, for when it turns."""
@@ -97,6 +100,13 @@ class Prefetch:
             _log.debug("%s was not read again: %s", identifier, err)
         finally:
             self._under_way -= 1
+
+
+def _target_of(text: str) -> bytes:
+    """Return the path of an identifier by its text; raise BadIdentifier."""
+    if _PLAIN.fullmatch(text):  # nearly every one, and an import brings thousands of them
+        return b"/" + text.encode()
+    return _target(Identifier.parse(text))
 
 
 def _target(identifier: Identifier) -> bytes:

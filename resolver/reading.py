@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
 from schemas.answer import Parts
 from schemas.change import Watermark
 from schemas.delegation import Delegation
 from schemas.disclosure import Marked
-from schemas.identifier import Identifier
+from schemas.identifier import Identifier, Prefix
 from schemas.record import ACTIVE
 from schemas.source import State
+
+
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """Which node serves an identifier, and of which prefix's delegation that follows."""
+
+    prefix: Prefix
+    node: str
+
 
 ANSWERED = frozenset({State.FOUND, State.COVERED})
 
@@ -24,7 +34,9 @@ class Reading:
     nothing is registered; `records`, `assertions` and `delegations` are the envelopes that the
     parts were read from and that whoever checks the answer needs, root-most delegation first.
     `marked` is what the records hide and who may see it; of that, `disclosures` are the texts of
-    what the parts show (`resolver.audience`).
+    what the parts show (`resolver.audience`). `expires_at`, on the clock of the answers, is when it
+    may be kept no longer whatever the changes say: of what another node said. `refers` is there
+    where it is that another node has to be asked.
     """
 
     identifier: Identifier
@@ -38,6 +50,10 @@ class Reading:
     holder: Delegation | None = None
     marked: tuple[Marked, ...] = ()
     disclosures: tuple[str, ...] = ()
+    expires_at: float = inf
+    refers: Refers | None = None
+    # Of `resolver.tags`, which looks for them once; a reading made from this one begins anew.
+    names: tuple[bytes, ...] = field(default=(), init=False, compare=False, repr=False)
 
     @property
     def strict(self) -> bool:

@@ -44,7 +44,7 @@ from .answers import Answer, Head, boottime
 from .audience import shown
 from .labels import EN, ZH
 from .page import Pages
-from .reading import ANSWERED, Reading
+from .reading import ANSWERED, Reading, Refers
 
 
 class Form(enum.IntEnum):
@@ -84,6 +84,7 @@ class Wanted:
     proof: bool = True
     full: bool = False  # with what the log says
     caller: Prefix | None = None
+    recursive: bool = True  # whether other nodes are asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Rendered:
     keep: bool = True
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _EVERY = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"age, etag, link, location, tierlink-stale"),
@@ -150,6 +152,8 @@ class Renderer:
         """Render what a reading says to a request; `log` is what the log says of it, if asked."""
         reading = shown(reading, wanted.caller)
         error = refusal(reading)
+        if reading.refers is not None:
+            return Rendered(self._referred(reading, reading.refers, tags))
         if error is not None:
             return Rendered(self._refused(error, reading, wanted.form, tags))
         if wanted.link_type is not None:
@@ -170,6 +174,12 @@ class Renderer:
             ),
             keep=log is None,  # the next checkpoint makes it another, and no change tells of that
         )
+
+    def _referred(self, reading: Reading, refers: Refers, tags: Sequence[bytes]) -> Answer:
+        """Say which node to ask, in JSON whatever was asked for: it is not what was asked for."""
+        body = encode(referral(reading, refers))
+        etag = b'"r.%s"' % hashlib.sha256(body).hexdigest()[:16].encode()
+        return self._answer(self._json, body, reading, tags, etag=etag)
 
     def _represented(
         self, reading: Reading, wanted: Wanted, log: LogProof | None
@@ -222,6 +232,7 @@ class Renderer:
     ) -> Answer:
         now = self._wall()
         turn = reading.turns_at(int(now))
+        turns = inf if turn is None else self._clock() + (turn - now)
         return Answer(
             head,
             body,
@@ -229,7 +240,7 @@ class Renderer:
             etag=etag,
             tags=tags,
             filled=reading.watermark.position,
-            expires=inf if turn is None else self._clock() + (turn - now),
+            expires=min(turns, reading.expires_at),
             stale_for=0 if reading.strict else self._stale_for,
         )
 
@@ -285,7 +296,7 @@ def _headers(
 
 def encode(document: object) -> bytes:
     """Return compact JSON, its members in their order."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encoder.encode(document).encode()
 
 
 def refusal(reading: Reading) -> TierlinkError | None:
@@ -339,6 +350,15 @@ def document(reading: Reading, *, proof: bool, log: LogProof | None = None) -> J
         }
         view["proof"] = parts if log is None else {**parts, "log": log.to_json()}
     return view
+
+
+def referral(reading: Reading, refers: Refers) -> JsonObject:
+    """Return what a node says that asks no other: which to ask, and the chain that says so."""
+    return {
+        "identifier": reading.identifier.text,
+        "referral": {"prefix": str(refers.prefix), "node": refers.node},
+        "proof": {"chain": list(reading.delegations)},
+    }
 
 
 def linkset(reading: Reading, public_url: str) -> JsonObject:

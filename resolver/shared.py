@@ -6,8 +6,8 @@
         could seal it had verified its envelopes; whoever can only write to Redis forges nothing
     S3  it is served by the very rule of the first cache: its history is ours, it was read at or
         above our floor, no change that we know of touched what it depends on, the lease holds
-    S4  what is asked for in one turn of the event loop leaves in one command; nobody waits longer
-        than the time-out, and after a failure nobody asks for a while (the breaker)
+    S4  what is asked for while a command is under way leaves in the next one, together; nobody
+        waits longer than two time-outs, and after a failure nobody asks for a while (the breaker)
     S5  what was filled is written behind the answer's back; writes that pile up are dropped
 
 So Redis lost, flushed, restored from an old dump, slow or cut off costs time, never freshness: an
@@ -21,7 +21,7 @@ import hmac
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -30,6 +30,7 @@ from .answers import Answer, Answers, Head, boottime
 from .metrics import Metrics
 
 BATCH = 512  # keys of one command
+CROWD = 64  # keys that do not wait for the command before them
 ALOFT = 8  # commands under way at a time
 WRITES = 4096  # answers that may wait to be written
 TTL = 86_400  # seconds
@@ -38,12 +39,14 @@ BREAK, LONGEST_BREAK = 0.1, 5.0  # seconds without asking, doubled by each failu
 HEADS = 1024
 
 _SEAL = 16  # bytes of the HMAC
-_MAGIC = b"tl1"
-_LAYOUT = struct.Struct(">QdIH6I")
+_SEALED = 3 + _SEAL  # where what is sealed begins, behind the magic number
+_MAGIC = b"tl2"
+_LAYOUT = struct.Struct(">QdIHII4I")  # …, the lengths of epoch, shared fields, tags, and the rest
 
 _log = logging.getLogger(__name__)
 
 Key = tuple[bytes, int]  # request target, variant
+Told = Callable[[Answer | None], None]
 
 
 class Memory(Protocol):
@@ -88,42 +91,45 @@ class Seal:
     def pack(self, name: bytes, entry: Entry) -> bytes:
         """Return the bytes to keep under a name."""
         answer = entry.answer
-        own = answer.tail[: answer.etag_at]
-        parts = (
-            entry.epoch.encode(),
-            answer.head.fields,
-            own,
-            answer.etag,
-            b"\n".join(entry.tags),
-            answer.body,
-        )
+        parts = (entry.epoch.encode(), answer.head.fields, b"\n".join(entry.tags), answer.tail)
         expires = inf if answer.expires == inf else answer.expires - self._clock() + self._wall()
-        numbers = (answer.filled, expires, answer.stale_for, answer.status)
-        content = _LAYOUT.pack(*numbers, *map(len, parts)) + b"".join(parts)
+        content = _LAYOUT.pack(
+            answer.filled,
+            expires,
+            answer.stale_for,
+            answer.status,
+            answer.etag_at,
+            answer.body_at,
+            *map(len, parts),
+        ) + b"".join(parts)
         return _MAGIC + self._mac(name, content) + content
 
     def unpack(self, name: bytes, raw: bytes) -> Entry | None:
         """Read what is kept under a name; None where it is none of ours."""
-        content = raw[len(_MAGIC) + _SEAL :]
-        seal = raw[len(_MAGIC) : len(_MAGIC) + _SEAL]
+        content = raw[_SEALED:]
         if not raw.startswith(_MAGIC) or len(content) < _LAYOUT.size:
             return None
-        if not hmac.compare_digest(seal, self._mac(name, content)):
+        if not hmac.compare_digest(raw[len(_MAGIC) : _SEALED], self._mac(name, content)):
             return None
-        filled, expires, stale_for, status, *lengths = _LAYOUT.unpack_from(content)
-        epoch, shared, own, etag, tags, body = _cut(content, lengths)
-        named = tuple(tags.split(b"\n")) if tags else ()
-        answer = Answer(
-            self._head(status, shared),
-            body,
-            fields=_fields(own),
-            etag=etag,
+        numbers = _LAYOUT.unpack_from(content)
+        filled, expires, stale_for, status, etag_at, body_at, *lengths = numbers
+        at = _LAYOUT.size
+        epoch, shared, tags, _ = lengths
+        shared_at, tags_at = at + epoch, at + epoch + shared
+        tail_at = tags_at + tags
+        named = tuple(content[tags_at:tail_at].split(b"\n")) if tags else ()
+        # Its bytes were an answer's when it was sealed, so that nothing of them is read again.
+        answer = Answer.restored(
+            self._head(status, content[shared_at:tags_at]),
+            content[tail_at:],
+            etag_at=etag_at,
+            body_at=body_at,
             tags=named,
             filled=filled,
             expires=inf if expires == inf else expires - self._wall() + self._clock(),
             stale_for=stale_for,
         )
-        return Entry(answer, epoch.decode(), named)
+        return Entry(answer, content[at:shared_at].decode(), named)
 
     def _mac(self, name: bytes, content: bytes) -> bytes:
         return hmac.digest(self._secret, b"%d:%s%s" % (len(name), name, content), "sha256")[:_SEAL]
@@ -136,13 +142,6 @@ class Seal:
                 self._heads.clear()
             head = self._heads[status, fields] = Head(status, _fields(fields))
         return head
-
-
-def _cut(content: bytes, lengths: Sequence[int]) -> Iterator[bytes]:
-    at = _LAYOUT.size
-    for length in lengths:
-        yield content[at : at + length]
-        at += length
 
 
 def _fields(raw: bytes) -> list[tuple[bytes, bytes]]:
@@ -196,12 +195,14 @@ class Shared:
         self._timeout = timeout
         self._ttl = ttl
         self._breaker = Breaker(clock)
-        self._asked: dict[Key, asyncio.Future[Answer | None]] = {}
+        self._clock = clock
+        self._asked: dict[Key, list[Told]] = {}  # who waits for what
         self._waiting: list[Key] = []
         self._writes: dict[Key, Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._aloft = 0
         self._writing = False
+        self._closed = False
         self._count(metrics or Metrics())
 
     def _count(self, metrics: Metrics) -> None:
@@ -221,22 +222,43 @@ class Shared:
 
     async def get(self, target: bytes, variant: int) -> Answer | None:
         """Return a fresh answer, kept here from now on; None where there is none, or no time."""
-        if self._breaker.open:
-            self._skipped(1)
+        found: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+
+        def told(answer: Answer | None) -> None:
+            if not found.done():
+                found.set_result(answer)
+
+        if not self.ask(target, variant, told):
             return None
-        key = (target, variant)
-        flight = self._asked.get(key)
-        if flight is None:
-            flight = self._asked[key] = asyncio.get_running_loop().create_future()
-            self._waiting.append(key)
-            if len(self._waiting) == 1:
-                asyncio.get_running_loop().call_soon(self._depart)
-        answer = await asyncio.shield(flight)
-        # Whoever joins a flight applies the rule himself: it may have begun before a change.
+        answer = await found
+        # Turns of the event loop have passed: the rule once more.
         return answer if answer is not None and self._answers.fresh(answer) else None
 
+    def ask(self, target: bytes, variant: int, told: Told) -> bool:
+        """Have `told` called with an answer that is fresh at that moment, or with None.
+
+        False, and it is never called, while there is nobody to ask or no lease to answer under.
+        """
+        if self._closed or self._breaker.open:
+            self._skipped(1)
+            return False
+        if self._clock() >= self._answers.fresh_until:
+            return False
+        key = (target, variant)
+        waiting = self._asked.get(key)
+        if waiting is not None:
+            waiting.append(told)
+            return True
+        self._asked[key] = [told]
+        self._waiting.append(key)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._depart)
+        return True
+
     def _depart(self) -> None:
-        while self._waiting and self._aloft < ALOFT:
+        while self._waiting and (
+            not self._aloft or (len(self._waiting) >= CROWD and self._aloft < ALOFT)
+        ):
             keys, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             self._aloft += 1
             self._start(self._fly(keys))
@@ -254,9 +276,23 @@ class Shared:
             self._aloft -= 1
             for at, key in enumerate(keys):
                 raw = found[at] if at < len(found) else None
-                self._asked.pop(key).set_result(self._fresh(key, names[at], raw))
-            if self._waiting:
-                self._depart()
+                self._land(key, self._fresh(key, names[at], raw))
+            if self._breaker.open or self._closed:
+                self._dismiss()
+            self._depart()
+
+    def _dismiss(self) -> None:
+        """Let those who wait for the next command ask the source."""
+        keys, self._waiting = self._waiting, []
+        for key in keys:
+            self._land(key, None)
+
+    def _land(self, key: Key, answer: Answer | None) -> None:
+        for told in self._asked.pop(key):
+            try:
+                told(answer)
+            except Exception:  # noqa: BLE001  (the others wait too)
+                _log.exception("an answer to %s did not arrive", key[0])
 
     def _fresh(self, key: Key, name: bytes, raw: bytes | None) -> Answer | None:
         """Take S3 for what was found, and keep it."""
@@ -267,7 +303,9 @@ class Shared:
         if entry is None:
             self._foreign(1)
             return None
-        kept = self._answers.put(*key, entry.answer, entry.epoch)
+        # Read before something that was served here: a change between them may not be known yet.
+        early = entry.answer.filled <= self._answers.told
+        kept = not early and self._answers.put(*key, entry.answer, entry.epoch)
         if not kept or not self._answers.fresh(entry.answer):
             self._outdated(1)
             return None
@@ -320,6 +358,7 @@ class Shared:
 
     async def close(self) -> None:
         """End what is under way and close the connections."""
+        self._closed = True
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

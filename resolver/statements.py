@@ -71,6 +71,8 @@ class Statements:
             return Described(code=IdentifierNotFound.code)
         if found.state is State.PREFIX_SUSPENDED:
             return Described(code=PrefixSuspended.code)
+        if found.elsewhere is not None and found.elsewhere.failure is not None:
+            return Described(code=found.elsewhere.failure.code)
         if found.state in {State.FOREIGN, State.NOWHERE} or not found.records:
             return Described()
         try:

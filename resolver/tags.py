@@ -10,6 +10,8 @@ so both lists stand here, side by side.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from schemas.change import Change, Op
 from schemas.identifier import Prefix
 from schemas.source import State
@@ -19,6 +21,12 @@ from .reading import Reading
 
 def of_reading(reading: Reading) -> tuple[bytes, ...]:
     """Return the tags of everything that a reading depends on, each once."""
+    if not reading.names:
+        object.__setattr__(reading, "names", _of_reading(reading))
+    return reading.names
+
+
+def _of_reading(reading: Reading) -> tuple[bytes, ...]:
     names = {_record(reading.identifier.text)}
     prefixes = {reading.identifier.prefix}
     if reading.state is not State.FOUND:
@@ -27,7 +35,7 @@ def of_reading(reading: Reading) -> tuple[bytes, ...]:
     if reading.parts is not None:
         names.update(_record(record.identifier.text) for record in reading.parts.records)
         prefixes.update(item.asserter.prefix for item in reading.parts.assertions)
-    names.update(_delegation(above) for prefix in prefixes for above in lineage(prefix))
+    names.update(*map(_delegations, prefixes))
     return tuple(names)
 
 
@@ -56,5 +64,7 @@ def _rules(prefix: Prefix) -> bytes:
     return b"r" + str(prefix).encode()
 
 
-def _delegation(prefix: Prefix) -> bytes:
-    return b"p" + str(prefix).encode()
+@lru_cache(maxsize=4096)
+def _delegations(prefix: Prefix) -> tuple[bytes, ...]:
+    """Return the tags of the delegations of a prefix and of every prefix above it."""
+    return tuple(b"p" + str(above).encode() for above in lineage(prefix))

@@ -108,6 +108,10 @@ class Verifier:
             self._chains.put(key, known)
         return known
 
+    def delegated(self, prefix: Prefix, offered: Runs) -> bool:
+        """Tell whether there is a delegation of a prefix, valid or not, offered or known before."""
+        return prefix in offered or prefix in self._trust.delegations
+
     def check(
         self,
         known: Known,
@@ -150,6 +154,11 @@ class Offered:
     def placed(self, places: Places) -> Offered:
         """Return the same delegations with what the source says of the log's order."""
         return Offered(self._verifier, self._runs, places)
+
+    def nearest(self, prefix: Prefix) -> Prefix | None:
+        """Return the longest prefix at or above one that a delegation is here of, unverified."""
+        above = (prefix, *prefix.ancestors()[:-1])
+        return next((item for item in above if self._verifier.delegated(item, self._runs)), None)
 
     def known(self, prefix: Prefix) -> Known:
         """Return the validated chain of a prefix; raise VerifyError."""

@@ -96,8 +96,18 @@ def decode_text(text: str) -> Json:
         raise VerifyError("E_LIMIT", f"JSON nested deeper than {MAX_DEPTH}") from None
     except ValueError as err:
         raise VerifyError("E_FORMAT", f"not JSON: {err}") from None
-    _check(value, 1)
+    if not _is_plain(text):
+        _check(value, 1)
     return value
+
+
+def _is_plain(text: str) -> bool:
+    """Tell by JSON text alone that `_check` has nothing against it, whose integers were read.
+
+    Without escapes no string is other than the text is, and what opens sixteen times at most is
+    nested no deeper.
+    """
+    return text.isascii() and "\\" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
 
 
 def decode_object(raw: bytes) -> JsonObject:
@@ -137,7 +147,10 @@ def _refuse_float(literal: str) -> NoReturn:
 def _integer(literal: str) -> int:
     if literal == "-0" or len(literal) > 17:  # noqa: PLR2004  (2^53 has 16 digits and a sign)
         raise VerifyError("E_CANON", "integer has no canonical form", value=literal)
-    return int(literal)
+    value = int(literal)
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise VerifyError("E_CANON", f"integer beyond ±{MAX_INTEGER}", value=value)
+    return value
 
 
 _decoder = json.JSONDecoder(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
 
@@ -135,6 +135,16 @@ class Identifier:
 
     prefix: Prefix
     suffix: str
+    text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.prefix}/{self.suffix}")
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text if isinstance(other, Identifier) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.text)  # which remembers its own
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -186,11 +196,6 @@ class Identifier:
                 fix="percent-encode the UTF-8 bytes of the identifier",
             ) from None
         return cls.parse(text)
-
-    @property
-    def text(self) -> str:
-        """The canonical text."""
-        return f"{self.prefix}/{self.suffix}"
 
     @property
     def key(self) -> bytes:

@@ -8,10 +8,9 @@ encoding are refused, because with them one signature fits every message.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType, Protocol, Self, TypeAlias
@@ -59,6 +58,8 @@ _PrivateHandle: TypeAlias = (
     ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | sm2.PrivateHandle
 )
 
+_STANDARD, _URL = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")  # base64's two sets
+
 enable_sm2 = sm2.enable
 
 
@@ -72,19 +73,23 @@ def check_algorithm(alg: str) -> None:
 
 def b64encode(raw: bytes) -> B64:
     """Encode to base64url without padding (RFC 7515 §2)."""
-    return B64(base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
+    return B64(b2a_base64(raw, newline=False).translate(_URL).rstrip(b"=").decode())
 
 
 def b64decode(text: str) -> bytes:
     """Decode canonical base64url; raise VerifyError E_ENCODING on anything else.
 
-    The library discards foreign characters and trailing bits, so decode, re-encode and compare.
+    The library discards trailing bits, so the last characters are encoded again and compared.
     """
+    over = len(text) % 4
     try:
-        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (ValueError, binascii.Error):
+        padded = text.encode("ascii").translate(_STANDARD) + b"==="[: -over % 4]
+        raw = a2b_base64(padded, strict_mode=True)
+    except ValueError:  # a binascii.Error too
         raise VerifyError("E_ENCODING", "not base64url", value=text[:64]) from None
-    if b64encode(raw) != text:
+    if "+" in text or "/" in text or "=" in text:
+        raise VerifyError("E_ENCODING", "not canonical base64url", value=text[:64])
+    if over and b64encode(raw[1 - over :]) != text[-over:]:
         raise VerifyError("E_ENCODING", "not canonical base64url", value=text[:64])
     return raw
 

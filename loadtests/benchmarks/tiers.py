@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -122,11 +124,13 @@ def _read(
     ours = resolver.row = Row("resolver, L1 and L2 miss, verified")
     bare = Row("bare asyncpg, the same look-up", unit="look-ups/s")
     point = Row("bare asyncpg, one row by its key", unit="look-ups/s")
-    shares = []
+    shares, times = [], []
     for number, names in enumerate(cold):
         draws = _write(names, settings.scratch / f"cold{number}.txt")
         before = counters(resolver.url)
+        marks = [_database_seconds(data)]
         ours.samples.append(harness.wrk(resolver, draws, settings))
+        marks.append(_database_seconds(data))
         shares.append(_shares(before, counters(resolver.url)))
         listed = settings.scratch / f"cold{number}.names"
         listed.write_text("".join(f"{name}\n" for name in names))
@@ -135,6 +139,14 @@ def _read(
                 CONTESTANTS / "asyncpg_loop.py", data.socket, settings.seconds, ALOFT, listed, kind
             )
             row.samples.append(harness.loop(command))
+            marks.append(_database_seconds(data))
+        times.append(
+            [
+                _each(row, spent, settings)
+                for row, spent in zip((ours, bare), _steps(marks), strict=True)
+            ]
+        )
+    whole, alone = (statistics.median(column) for column in zip(*times, strict=True))
     return Result(
         "L1 and L2 miss",
         [ours, bare, point],
@@ -145,5 +157,28 @@ def _read(
                 f" bare loops use {ALOFT} connections, as many as a resolver reads over at a time"
             ),
             f"against one row by its key: {harness.ratio(ours, point):.2f}",
+            (
+                "processor time of one look-up, the database's with it, which depends little on"
+                f" who else wants the core: {whole:.0f} µs and {alone:.0f} µs,"
+                f" ratio {alone / whole:.2f}"
+            ),
         ],
     )
+
+
+def _database_seconds(data: Data) -> float:
+    """Return the processor time of the database so far, with its connections that are closed."""
+    process = int(next(data.folder.rglob("postmaster.pid")).read_text().split()[0])
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    ended = (int(fields[13]) + int(fields[14])) / harness.TICKS
+    return harness.cpu_seconds(process) + ended
+
+
+def _steps(marks: Sequence[float]) -> list[float]:
+    return [after - before for before, after in pairwise(marks)][:2]
+
+
+def _each(row: Row, database: float, settings: Settings) -> float:
+    """Return µs of one look-up of the last turn: of whoever asked, and of the database."""
+    sample = row.samples[-1]
+    return sample.cpu_ms + database / (sample.per_second * settings.seconds) * 1e6

@@ -1,24 +1,28 @@
 """Bare asyncpg: `asyncpg_loop.py SOCKET SECONDS CONNECTIONS NAMES whole|point`.
 
 The look-ups of a resolver's misses, prepared, one identifier each, on so many connections at once;
-`whole` is the very statement of the resolver, `point` reads the one row by its key. Rows are
-fetched and thrown away: nothing is verified, rendered or kept.
+`whole` is the very statement of the resolver's source with its very arguments, taken down where it
+would send them; `point` reads the one row by its key. Rows are fetched and thrown away: nothing is
+verified, rendered or kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import uvloop
 
-from registry.store.reads import FETCH_WHOLE
+from registry.reader import Reader
+from registry.store.engine import Store
 from registry.store.tables import unit_of
-from schemas.answer import MAX_LINKS
 from schemas.identifier import Identifier
 from tierlink.embedded.cluster import DATABASE, ROLE
 
@@ -30,12 +34,33 @@ POINT = """SELECT unit, identifier, status, parent, envelope FROM identifiers
 WHERE unit = $1 AND identifier = $2"""
 
 
-def _arguments(item: Identifier) -> tuple[object, ...]:
-    unit = unit_of(item.prefix)
+class _Sent(Exception):
+    """A statement and its arguments, instead of being sent."""
+
+
+class _Driver:
+    """In place of a store and of its driver."""
+
+    @contextlib.asynccontextmanager
+    async def statement(self) -> AsyncIterator[_Driver]:
+        yield self
+
+    async def fetch(self, statement: str, *arguments: object) -> None:
+        raise _Sent(statement, arguments)
+
+
+async def _look_ups() -> tuple[str, list[tuple[object, ...]]]:
+    """Return the statement, and its arguments for each name."""
     if not WHOLE:
-        return unit, item.text
-    above = sorted({str(held) for held in (item.prefix, *item.prefix.ancestors())})
-    return [unit], [item.text], [item.suffix], above, MAX_LINKS + 1
+        return POINT, [(unit_of(item.prefix), item.text) for item in NAMES]
+    reader, statement, asked = Reader(cast("Store", _Driver())), "", []
+    for item in NAMES:
+        try:
+            await reader.fetch([item])
+        except _Sent as sent:
+            statement, arguments = sent.args
+            asked.append(arguments)
+    return statement, asked
 
 
 async def main() -> None:
@@ -48,11 +73,12 @@ async def main() -> None:
         max_size=CONNECTIONS,
         server_settings={"jit": "off", "plan_cache_mode": "force_generic_plan"},
     )
-    turn, times = itertools.cycle([_arguments(item) for item in NAMES]), []
+    statement, asked = await _look_ups()
+    turn, times = itertools.cycle(asked), []
 
     async def ask(until: float) -> None:
         async with pool.acquire() as connection:
-            prepared = await connection.prepare(FETCH_WHOLE if WHOLE else POINT)
+            prepared = await connection.prepare(statement)
             while (began := time.perf_counter()) < until:
                 rows = await prepared.fetch(*next(turn))
                 assert rows

@@ -78,16 +78,45 @@ async def test_who_comes_while_it_flies_joins(world, lookup):
     assert len(world.fetches) == 1
 
 
-async def test_a_fetch_names_at_most_a_thousand(world, lookup, answers, clock):
-    # 1,500 records are verified here, and the machine may be busy with other things.
+async def test_a_fetch_names_at_most_one_batch(world, lookup, answers, clock):
+    # All these records are verified here, and the machine may be busy with other things.
     lookup = Lookup(world, Verifier(world.trust), answers, clock=clock, timeout=60)
-    asked = [ident(f"88.118.8/N-{number}") for number in range(BATCH + 500)]
+    asked = [ident(f"88.118.8/N-{number}") for number in range(3 * BATCH + 50)]
     outcomes = await lookup.resolve_many(asked)
-    assert [len(batch) for batch in world.fetches] == [BATCH, 500]
+    assert [len(batch) for batch in world.fetches] == [BATCH] * 3 + [50]
     assert [outcome.identifier for outcome in outcomes] == asked
 
 
-async def test_while_enough_are_aloft_the_rest_leaves_together(world, lookup):
+async def test_who_asks_while_a_fetch_is_under_way_leaves_in_the_next(world, lookup, monkeypatch):
+    monkeypatch.setattr("resolver.lookup.LINGER", 60)
+    world.gate = asyncio.Event()
+    tasks = [asyncio.create_task(lookup.resolve(ident(battery.PACK)))]
+    await settle(lambda: world.fetches)
+    for number in range(20):
+        tasks.append(asyncio.create_task(lookup.resolve(ident(f"88.118.8/N-{number}"))))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    world.gate.set()
+    await asyncio.gather(*tasks)
+    assert [len(batch) for batch in world.fetches] == [1, 20]
+
+
+async def test_a_slow_fetch_does_not_hold_up_those_who_come_after_it(world, lookup):
+    world.gate = asyncio.Event()
+    tasks = [asyncio.create_task(lookup.resolve(ident(battery.PACK)))]
+    await settle(lambda: world.fetches)
+    tasks.append(asyncio.create_task(lookup.resolve(ident("88.118.8/N-1"))))
+    for _ in range(1000):
+        if len(world.fetches) == len(tasks):
+            break
+        await asyncio.sleep(0.001)
+    assert [len(batch) for batch in world.fetches] == [1, 1]
+    world.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_while_enough_are_aloft_the_rest_leaves_together(world, lookup, monkeypatch):
+    monkeypatch.setattr("resolver.lookup.LINGER", 0)
     world.gate = asyncio.Event()
     tasks = []
     for number in range(ALOFT + 10):

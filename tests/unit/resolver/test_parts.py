@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from resolver.hops import Arrived, reason, receive
+from resolver.hops import Arrived, Journey, reason, receive
 from resolver.joined import joined
 from resolver.parts import MAX_PARTS, Reader
 from resolver.referral import Place
@@ -258,11 +258,10 @@ class TestJoined:
                 ),
             )
         )
-        whole = joined(
-            self.trace(),
-            [Arrived(1, parts, {})],
-            [Broken(identifier("88.101/Z"), "timeout", OTHERS)],
-        )
+        journey = Journey(None, 0.0)
+        journey.arrived = [Arrived(1, parts, {})]
+        journey.broken = [Broken(identifier("88.101/Z"), "timeout", OTHERS)]
+        whole = joined(self.trace(), journey)
         assert [(n.identifier.text, n.depth, n.described.kind) for n in whole.nodes] == [
             (GEAR_ITEM, 0, "item"),
             (STEEL_ITEM, 1, "batch"),
@@ -274,5 +273,6 @@ class TestJoined:
             ("budget", THEIRS),
         ]
         assert [item["node"] for item in whole.hops] == [THEIRS]
-        again = joined(self.trace(), [Arrived(1, parts, {}), Arrived(1, parts, {})], [])
+        journey.arrived *= 2
+        again = joined(self.trace(), journey)
         assert (len(again.nodes), len(again.edges)) == (3, 1)

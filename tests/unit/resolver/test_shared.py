@@ -329,6 +329,71 @@ async def test_writes_that_pile_up_are_dropped(start, monkeypatch):
     assert (process.count("writes"), process.count("dropped")) == (3, 2)
 
 
+async def test_where_scripts_are_forbidden_entries_are_written_one_by_one(server, start):
+    client = redis.Redis(port=server)
+    client.acl_setuser("plain", enabled=True, passwords=["+secret"], keys=["*"],
+                       commands=["+@all", "-@scripting"])  # fmt: skip
+    client.close()
+    process = Process(open_memory(f"redis://plain:secret@127.0.0.1:{server}/0"))
+    for number in range(20):
+        process.fill(b"/88.118.8/%d" % number, body=b"%d" % number)
+    await process.settle()
+    assert (process.count("writes"), process.count("failures")) == (20, 0)
+    other = start()
+    found = [await other.get(b"/88.118.8/%d" % number) for number in range(20)]
+    assert [item.body for item in found] == [b"%d" % number for number in range(20)]
+    await process.shared.close()
+
+
+# Who asks while a command is under way
+
+
+async def test_what_is_asked_for_meanwhile_leaves_in_the_next_command(start, server):
+    one, two = start(), start(timeout=5)
+    for number in range(30):
+        one.fill(b"/88.118.8/%d" % number)
+    await one.settle()
+    await two.get()  # connected
+    client = redis.Redis(port=server)
+    before = client.info("commandstats")["cmdstat_mget"]["calls"]
+    client.client_pause(50)  # milliseconds
+    asked = []
+    for number in range(30):
+        asked.append(asyncio.create_task(two.get(b"/88.118.8/%d" % number)))
+        await asyncio.sleep(0)
+    assert all(await asyncio.gather(*asked))
+    assert client.info("commandstats")["cmdstat_mget"]["calls"] <= before + 2
+    client.close()
+
+
+async def test_who_waits_behind_a_command_that_fails_does_not_wait_for_one_of_his_own(server):
+    process = Process(open_memory(f"redis://127.0.0.1:{server}/0"), timeout=0.2)
+    await process.get()  # connected
+    client = redis.Redis(port=server)
+    client.client_pause(2_000)
+    told = []
+    assert process.shared.ask(b"/88.118.8/1", 1, told.append)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert process.shared._aloft == 1
+    assert process.shared.ask(b"/88.118.8/2", 1, told.append)
+    assert process.shared.ask(b"/88.118.8/2", 1, told.append)
+    await process.settle()
+    assert told == [None, None, None]
+    assert process.count("failures") == 1
+    await process.shared.close()
+    assert not process.shared.ask(b"/88.118.8/1", 1, told.append)
+    client.close()
+
+
+async def test_without_a_lease_nobody_is_asked(start):
+    process = start()
+    process.fill()
+    await process.settle()
+    process.answers.advance(10, process.answers.clock() - 1, changed=False)
+    assert not process.shared.ask(TARGET, 1, lambda _answer: pytest.fail("nothing may be served"))
+
+
 # Sentinel and Cluster, live
 
 

@@ -40,7 +40,7 @@ class TestWhole:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["vary"] == "accept"
+        assert answer.headers["vary"] == "accept, authorization"
         assert answer.headers["access-control-allow-origin"] == "*"
         assert int(answer.headers["content-length"]) == len(answer.content)
         assert list(answer.json()) == [
