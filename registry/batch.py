@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain as chained
+from typing import NamedTuple, TypeAlias
 
 from registry import (
     batch_statements,
@@ -39,9 +40,9 @@ from registry.store.identifier_batches import Overtaken
 from registry.store.identifiers import Kin, Standing
 from registry.store.rules import RuleRow
 from registry.store.tables import unit_of
-from registry.succession import Step, decide, standing
+from registry.succession import Step, decide
 from registry.verifiers import Verifiers
-from registry.verifying import Job, Refused, Signed, Verdict
+from registry.verifying import Job, Refused, Signed, Verdict, signed_row
 from schemas import sm2
 from schemas.batched import statement_part
 from schemas.chain import Chain
@@ -59,7 +60,8 @@ ATTEMPTS = 5  # of a chunk that others overtake
 LARGE = 200  # lines that are worth other processes
 SHARE = 250  # lines of one job
 THREADS = min(4, os.cpu_count() or 1)  # that verify one chunk
-PACE = 50  # lines decided before others get the event loop
+PACE = 250  # lines decided before others get the event loop
+PROBES = 8  # identifiers of a chunk that are looked up where all seem to be new
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,53 +73,36 @@ class _Speaker:
     salt: Callable[[bytes], bytes]  # for what a draft hides
 
 
-class _Signed:
-    """A record that its holder or the hosted key has signed, as it would be stored.
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A line that was read in this process, and what the row does not say of it."""
 
-    Of what another process has verified, the record is read again only where it is asked for.
+    row: Signed
+    parsed: tuple[Envelope, Record]
+    marked: tuple[Marked, ...] = ()
+
+
+_Said: TypeAlias = "Signed | _Own | Mapping[str, object] | TierlinkError"
+
+_Outcome: TypeAlias = "Written | Mapping[str, object] | TierlinkError"
+
+
+class _Item(NamedTuple):
+    """A line that was read; `said` is what it says, or what refuses it, rendered or not.
+
+    `about` is the identifier that it names, as far as `said` does not tell.
     """
 
-    __slots__ = ("_parsed", "marked", "stored")
-
-    def __init__(
-        self,
-        stored: Standing,
-        parsed: tuple[Envelope, Record] | None = None,
-        marked: tuple[Marked, ...] = (),
-    ) -> None:
-        self.stored = stored
-        self.marked = marked
-        self._parsed = parsed
-
-    @property
-    def parsed(self) -> tuple[Envelope, Record]:
-        if self._parsed is None:
-            self._parsed = parse_record(self.stored.envelope)
-        return self._parsed
-
-    @property
-    def record(self) -> Record:
-        return self.parsed[1]
-
-    @property
-    def rule(self) -> Rule | None:
-        return self.record.rule if self.stored.kind == CLASS else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A line that was read; `said` is what it says, or what refuses it, rendered or not."""
-
     number: int
-    said: _Signed | TierlinkError | Mapping[str, object]
-    about: str | None
+    said: _Said
+    about: str | None = None
 
-    def result(self, outcome: Written | Mapping[str, object] | TierlinkError) -> Result:
+    def result(self, outcome: _Outcome) -> Result:
         """Answer the line."""
         if isinstance(outcome, Written):
             return Result(self.number, outcome)
-        about = {} if self.about is None else {"identifier": self.about}
-        return Result(self.number, outcome, about)
+        about = self.said.identifier if isinstance(self.said, Signed) else self.about
+        return Result(self.number, outcome, {} if about is None else {"identifier": about})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +131,8 @@ class RecordBatch:
         self._keyring = keyring
         self._caller = caller
         self._clock = clock
+        self._speaks: _Speaker | None = None  # as of the last look
+        self._new = True  # whether all identifiers were, so far
 
     async def prepare(self, lines: Sequence[Line]) -> _Prepared:
         """Read, verify and sign lines, in other processes or in threads."""
@@ -173,7 +160,9 @@ class RecordBatch:
                 return alone
             jobs.append(self._verifiers.verify(job))
         found = list(chained.from_iterable(await asyncio.gather(*jobs)))
-        return [None if line.error else said for line, said in zip(lines, found, strict=True)]
+        if any(line.error for line in lines):
+            found = [None if line.error else said for line, said in zip(lines, found, strict=True)]
+        return found
 
     async def _read(self, lines: Sequence[Line], speaker: _Speaker, now: int) -> Iterable[_Item]:
         if not lines:
@@ -189,16 +178,35 @@ class RecordBatch:
         for _ in range(ATTEMPTS):
             try:
                 async with self._store.write() as tx:
-                    chain = await prefixes.chain(tx, self._caller.prefix)
-                    if chain == prepared.chain:
-                        chain.check_time(self._clock())
-                        return await _Writing(tx, self._caller).results(prepared.items)
+                    return await self.write_within(tx, prepared)
             except Overtaken:
-                continue
-            prepared = await self.prepare(prepared.lines)
+                if self._speaks is None:
+                    prepared = await self.prepare(prepared.lines)
         raise Unavailable("others keep writing the same identifiers")
 
+    async def write_within(self, tx: WriteTx, prepared: _Prepared) -> Sequence[Result]:
+        """Write a chunk in a transaction of the caller's.
+
+        Raise Overtaken where all has to be begun anew: then it is to be prepared again as well.
+        """
+        chain = await prefixes.chain(tx, self._caller.prefix)
+        if chain != prepared.chain:
+            self._speaks = None
+            raise Overtaken
+        chain.check_time(self._clock())
+        writing = _Writing(tx, self._caller, new=self._new)
+        try:
+            return await writing.results(prepared.items)
+        except Overtaken:
+            writing.new = False
+            raise
+        finally:
+            self._new = writing.new
+
     async def _speaker(self) -> _Speaker:
+        """Return who speaks; looked up once, for each chunk is written under the chain it names."""
+        if self._speaks is not None:
+            return self._speaks
         prefix = self._caller.prefix
         async with self._store.read() as tx:
             chain = await prefixes.chain(tx, prefix)
@@ -206,13 +214,14 @@ class RecordBatch:
                 signer: Signer | KeyNotHosted = await self._keyring.signer(tx, prefix, RECORD_USE)
             except KeyNotHosted as err:
                 signer = err
-            return _Speaker(chain, signer, self._keyring.salt)
+        self._speaks = _Speaker(chain, signer, self._keyring.salt)
+        return self._speaks
 
 
 def _judged(number: int, said: Signed | Refused) -> _Item:
     if isinstance(said, Refused):
         return _Item(number, said.problem, said.identifier)
-    return _Item(number, _Signed(Standing(*said)), said.identifier)
+    return _Item(number, said)
 
 
 def _read_lines(
@@ -232,8 +241,8 @@ def _read_line(line: Line, caller: Caller, speaker: _Speaker, now: int) -> _Item
         envelope = _sealed(offer, speaker, now)
     except TierlinkError as err:
         return _Item(line.number, err, about)
-    stored = standing(offer.record, envelope)
-    return _Item(line.number, _Signed(stored, (envelope, offer.record), offer.marked), about)
+    row = signed_row(offer.record, envelope)
+    return _Item(line.number, _Own(row, (envelope, offer.record), offer.marked), about)
 
 
 def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:
@@ -247,18 +256,41 @@ def _sealed(offer: Offer, speaker: _Speaker, now: int) -> Envelope:
     return identifiers.sign(speaker.chain, offer.record, speaker.signer)
 
 
-def _decide(current: Standing | None, signed: _Signed) -> Step:
-    stored = signed.stored
-    if current is None and stored.version == 1 and stored.status != RETIRED:
-        return Step.FIRST  # as `decide` does, without reading the record again
-    return decide(current, signed.record, stored.digest)
+class _Reshapes(Exception):
+    """No fault: an update that changes the family is not written with the others."""
+
+    def __init__(self, current: Standing, said: Signed | _Own) -> None:
+        super().__init__("reshapes")
+        self.current = current
+        self.said = said
+
+
+def _row(said: _Said) -> Signed | None:
+    """Return the record of a line as it would be stored, None where there is none."""
+    if isinstance(said, Signed):
+        return said
+    return said.row if isinstance(said, _Own) else None
+
+
+def _stands_already(current: Standing | None, row: Signed) -> bool:
+    """Tell whether the very same envelope stands, which `decide` would find out by reading it."""
+    return current is not None and current.digest == row.digest and current.status != RETIRED
+
+
+def _parsed(signed: Signed | _Own) -> tuple[Envelope, Record]:
+    """Return what was read; of what another process has verified, read it again."""
+    return signed.parsed if isinstance(signed, _Own) else parse_record(signed.envelope)
+
+
+def _rule(signed: Signed | _Own, row: Signed) -> Rule | None:
+    return _parsed(signed)[1].rule if row.kind == CLASS else None
 
 
 @dataclass(slots=True)
 class _Pending:
     """What was decided and is not stored yet."""
 
-    first: dict[str, Standing] = field(default_factory=dict)
+    first: dict[str, Signed] = field(default_factory=dict)
     next: dict[str, tuple[int, Standing]] = field(default_factory=dict)  # number replaced, by what
     past: list[Standing] = field(default_factory=list)  # replaced before they were stored
     rules: dict[str, Rule | None] = field(default_factory=dict)
@@ -269,12 +301,20 @@ class _Pending:
 class _Writing:
     """One attempt to write a chunk, in one transaction."""
 
-    def __init__(self, tx: WriteTx, caller: Caller) -> None:
+    def __init__(self, tx: WriteTx, caller: Caller, *, new: bool = False) -> None:
+        """With `new` first versions are taken to be of free identifiers, unless a probe says no.
+
+        Looking each up costs the database as much as writing it. Where one is taken after all, the
+        key of the table says so, and the chunk is Overtaken. So it is where a line would be refused
+        because its identifier is free.
+        """
+        self.new = new
+        self._blind = False  # whether that was relied upon
         self._tx = tx
         self._prefix = caller.prefix
         self._unit = unit_of(caller.prefix)
-        self._stands: dict[str, Standing] = {}  # as the lines so far have made it
-        self._kin: dict[str, Kin] = {}
+        self._stands: dict[str, Standing | Signed] = {}  # as the lines so far have made it
+        self._kin: dict[str, Kin] | None = None  # None where no line names a parent
         self._accepted: dict[str, None] = {}  # batch statements, in order
         self._accepted_last: str | None = None  # with the ~ before it
         self._pending = _Pending()
@@ -287,7 +327,9 @@ class _Writing:
             if count % PACE == PACE - 1:
                 await asyncio.sleep(0)
             try:
-                outcome: Written | Mapping[str, object] | TierlinkError = await self._take(item)
+                outcome: _Outcome = self._take(item.said)
+            except _Reshapes as found:
+                outcome = await self._reshaped(found)
             except Unavailable:
                 raise
             except TierlinkError as err:
@@ -299,92 +341,128 @@ class _Writing:
 
     async def _look(self, items: Sequence[_Item]) -> None:
         """Read what stands, lock the family, and read the parents, one statement each."""
-        signed = [item.said for item in items if isinstance(item.said, _Signed)]
-        if not signed:
+        rows = [row for item in items if (row := _row(item.said)) is not None]
+        if not rows:
             return
-        wanted = {one.stored.identifier for one in signed}
-        self._stands = await bulk.current_many(self._tx, self._unit, wanted)
-        reshape = any(self._may_reshape(one.stored) for one in signed)
+        await self._find(sorted({row.identifier for row in rows}), rows)
+        reshape = any(row.version > 1 and self._may_reshape(row) for row in rows)
         await store.lock_family(self._tx, self._unit, reshape=reshape)
-        parents = {one.stored.parent for one in signed if one.stored.parent is not None}
+        parents = {row.parent for row in rows if row.parent is not None}
         if parents:
             self._kin = await store.lineage(self._tx, self._unit, sorted(parents))
 
-    def _may_reshape(self, offered: Standing) -> bool:
+    async def _find(self, texts: Sequence[str], rows: Sequence[Signed]) -> None:
+        """Read what stands of these identifiers, or find by a few of them that nothing does."""
+        if self.new and len(texts) > PROBES and all(row.version == 1 for row in rows):
+            probes = texts[:: len(texts) // PROBES]
+            self._blind = not await bulk.current_many(self._tx, self._unit, probes)
+            if self._blind:
+                return
+            self.new = False
+        self._stands.update(await bulk.current_many(self._tx, self._unit, texts))
+
+    def _may_reshape(self, offered: Signed) -> bool:
         """Tell whether the lock has to be exclusive: it cannot become so later."""
-        if offered.version == 1:
-            return False
-        current = self._stands.get(offered.identifier)
-        return current is None or succession.reshapes(current, offered)
+        current = self._current(offered.identifier)
+        return current is None or succession.reshapes(current, Standing(*offered))
 
-    async def _take(self, item: _Item) -> Written | Mapping[str, object]:
-        """Decide one line and note what it writes; raise what refuses it."""
-        if isinstance(item.said, TierlinkError):
-            raise item.said
-        if not isinstance(item.said, _Signed):
-            return item.said
-        signed = item.said
-        stored = signed.stored
-        current = self._stands.get(stored.identifier)
-        step = _decide(current, signed)
-        if step is Step.NOTHING:
-            assert current is not None
-            return Written(stored.identifier, 200, current.version)
-        if step is Step.FIRST:
-            if stored.parent is not None:
-                succession.check_parent(stored, self._kin)
-            self._pending.first[stored.identifier] = stored
-        else:
-            assert current is not None
-            if succession.reshapes(current, stored):
-                await self._reshape(current, signed)
-                return Written(stored.identifier, 200, stored.version)
-            self._replace(current, stored)
-        self._note(current, signed)
-        if signed.marked:
-            about = signed.record.identifier
-            self._pending.marked.append((about, stored.version, signed.marked))
-        self._stand(stored)
-        return Written(stored.identifier, 201 if step is Step.FIRST else 200, stored.version)
+    def _current(self, text: str) -> Standing | None:
+        found = self._stands.get(text)
+        return Standing(*found) if isinstance(found, Signed) else found
 
-    async def _reshape(self, current: Standing, signed: _Signed) -> None:
+    def _take(self, said: _Said) -> Written | Mapping[str, object]:
+        """Decide one line and note what it writes; raise what refuses it, or _Reshapes."""
+        row = _row(said)
+        if row is None:
+            if isinstance(said, TierlinkError):
+                raise said
+            assert isinstance(said, Mapping)
+            return said
+        assert isinstance(said, Signed | _Own)
+        text = row.identifier
+        if text not in self._stands and row.version == 1 and row.status != RETIRED:
+            # As `decide` does, without reading the record again.
+            if row.parent is not None:
+                self._check_parent(row)
+            self._pending.first[text] = row
+            self._note(None, said, row)
+            return Written(text, 201, 1)
+        current = self._current(text)
+        if current is None and self._blind:
+            raise Overtaken
+        if _stands_already(current, row) or self._step(current, said, row) is Step.NOTHING:
+            assert current is not None
+            return Written(text, 200, current.version)
+        assert current is not None
+        successor = Standing(*row)
+        if succession.reshapes(current, successor):
+            raise _Reshapes(current, said)
+        self._replace(current, row, successor)
+        self._note(current, said, row)
+        return Written(text, 200, row.version)
+
+    def _check_parent(self, row: Signed) -> None:
+        try:
+            succession.check_parent(Standing(*row), self._kin or {})
+        except TierlinkError:
+            if self._blind:
+                raise Overtaken from None
+            raise
+
+    def _step(self, current: Standing | None, said: Signed | _Own, row: Signed) -> Step:
+        return decide(current, _parsed(said)[1], row.digest)
+
+    async def _reshaped(self, found: _Reshapes) -> _Outcome:
         """Write one update that changes the family, at once."""
+        envelope, record = _parsed(found.said)
+        marked = found.said.marked if isinstance(found.said, _Own) else ()
         await self._store()
-        async with bulk.savepoint(self._tx):
-            done = await identifiers.put_next(
-                self._tx, current, signed.record, signed.parsed[0], signed.marked
-            )
-        self._stand(done.standing)
+        try:
+            async with bulk.savepoint(self._tx):
+                done = await identifiers.put_next(self._tx, found.current, record, envelope, marked)
+        except Unavailable:
+            raise
+        except TierlinkError as err:
+            return err
+        self._stand(signed_row(record, envelope), done.standing)
+        return Written(record.identifier.text, 200, record.version)
 
-    def _replace(self, current: Standing, stored: Standing) -> None:
-        pending, text = self._pending, stored.identifier
+    def _replace(self, current: Standing, row: Signed, successor: Standing) -> None:
+        pending, text = self._pending, row.identifier
         if text in pending.first:
-            pending.first[text] = stored
+            pending.first[text] = row
             pending.past.append(current)
         elif text in pending.next:
-            pending.next[text] = (pending.next[text][0], stored)
+            pending.next[text] = (pending.next[text][0], successor)
             pending.past.append(current)
         else:
-            pending.next[text] = (current.version, stored)
+            pending.next[text] = (current.version, successor)
 
-    def _note(self, current: Standing | None, signed: _Signed) -> None:
-        stored, rule, before = signed.stored, signed.rule, succession.rule_of(current)
-        if rule != before:
-            self._pending.rules[stored.identifier] = rule
-        op = Op.RECORD if rule == before else Op.RULE
-        entry = Entry(op, stored.identifier, stored.version, digest=stored.digest)
-        self._pending.entries.append(entry)
+    def _note(self, current: Standing | None, said: Signed | _Own, row: Signed) -> None:
+        """Note that a line is accepted: its rule, its change, what it hides; it stands."""
+        op = Op.RECORD
+        if row.kind == CLASS:
+            rule = _rule(said, row)
+            if rule != succession.rule_of(current):
+                op = Op.RULE
+                self._pending.rules[row.identifier] = rule
+        self._pending.entries.append(Entry(op, row.identifier, row.version, "", row.digest))
+        if isinstance(said, _Own) and said.marked:
+            about = said.parsed[1].identifier
+            self._pending.marked.append((about, row.version, said.marked))
+        self._stand(row, row)
 
-    def _stand(self, stored: Standing) -> None:
-        text, last = stored.identifier, self._accepted_last
+    def _stand(self, row: Signed, stands: Standing | Signed) -> None:
+        text, last = row.identifier, self._accepted_last
         # Lines of one statement mostly follow each other.
-        if last is None or not stored.envelope.endswith(last):
-            statement = statement_part(stored.envelope)
+        if last is None or not row.envelope.endswith(last):
+            statement = statement_part(row.envelope)
             if statement is not None:
                 self._accepted[statement] = None
                 self._accepted_last = f"~{statement}"
-        self._stands[text] = stored
-        self._kin[text] = Kin(text, stored.kind, stored.status, stored.parent)
+        self._stands[text] = stands
+        if self._kin is not None:
+            self._kin[text] = Kin(text, stands.kind, stands.status, stands.parent)
 
     async def _store(self) -> None:
         """Store what is pending; raise Overtaken."""

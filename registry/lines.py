@@ -7,7 +7,7 @@ whatever it held. Blank lines say nothing and get no result, but they count.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 from schemas.errors import TierlinkError, TooLarge
@@ -17,12 +17,12 @@ CHUNK_LINES = 2_000
 CHUNK_BYTES = 4 * 1024 * 1024
 
 _BLANK = b" \t\r"
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 P = TypeVar("P")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of a batch, numbered from 1; with `error` its bytes are gone."""
 
     number: int
@@ -38,8 +38,7 @@ class Written(NamedTuple):
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What is answered to a line: members of a success, or what refuses it.
 
     `about` names the thing the line is about as far as that is known, such as
@@ -48,7 +47,7 @@ class Result:
 
     line: int
     outcome: Written | Mapping[str, object] | TierlinkError
-    about: Mapping[str, object] = field(default_factory=dict)
+    about: Mapping[str, object] = _NOTHING
 
 
 class Work(Protocol[P]):

@@ -75,7 +75,7 @@ class Verifiers:
                 answer = await process.stdout.readexactly(int.from_bytes(head, "big"))
             except (OSError, asyncio.IncompleteReadError) as err:
                 raise Unavailable("a process that verifies lines has died") from err
-            return verifying.unpack(answer)
+            return verifying.unpack(answer, job.lines)
 
     @contextlib.asynccontextmanager
     async def _lent(self) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -99,10 +99,10 @@ class Contestant:
     process: int
 
 
-def pinned(command: Sequence[object], core: int) -> list[str]:
+def pinned(command: Sequence[object], core: int | None) -> list[str]:
     """Return the command bound to one core, where there are two and a tool for it."""
     words = [str(word) for word in command]
-    if (os.cpu_count() or 1) >= TWO_CORES and shutil.which("taskset"):
+    if core is not None and (os.cpu_count() or 1) >= TWO_CORES and shutil.which("taskset"):
         return ["taskset", "-c", str(core), *words]
     return words
 
@@ -116,12 +116,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[object], port: int, *, log: Path, env: Mapping[str, str] | None = None
+    command: Sequence[object],
+    port: int,
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    core: int | None = 0,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server on core 0 until the block ends; its output is in `log`."""
+    """Run a server on a core, or on all, until the block ends; its output is in `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            pinned(command, 0),
+            pinned(command, core),
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},

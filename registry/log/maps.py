@@ -16,16 +16,21 @@ bounded, and a transaction that has long nothing to say would be ended by the da
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from binascii import a2b_base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from registry.store import maps as store
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.maps import IDENTIFIERS, PREFIXES, Head, Row
+from schemas.errors import BadInput, VerifyError
+from schemas.identifier import Prefix
 from schemas.keys import b64decode
-from schemas.leaf import EPOCH_HEAD, Leaf, What
+from schemas.leaf import EPOCH_HEAD, LEAF_HEAD, Leaf, What
 from schemas.verifiable_map import map_value, prefix_key, prefix_value
 
 from .buckets import Bucket, bucket_of
@@ -44,6 +49,15 @@ _IN_A_MAP = {
     What.DELEGATION: PREFIXES,
     What.STATUS: PREFIXES,
 }
+
+# Nearly every leaf, as `Leaf.parse` reads it: a digest has 43 characters, of which the last has
+# four bits of it. Versions this long fit eight bytes.
+_DIGEST = "([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
+_USUAL = re.compile(
+    f"{LEAF_HEAD}\n(?:{What.RECORD.value}|{What.LINK.value})\n([0-9a-z.-]+)\n"
+    f"{_DIGEST}\n([1-9][0-9]{{0,17}})\n{_DIGEST}\n".encode()
+)
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,13 @@ async def _by_place(entries: Iterable[tuple[int, bytes]]) -> dict[Place, dict[by
     turn = _Turn()
     for index, entry in entries:
         await turn.pause()
+        usual = _USUAL.fullmatch(entry)
+        if usual is not None:
+            key, value = _usual_content(*usual.groups())
+            bucket = found.setdefault((IDENTIFIERS, bucket_of(key)), {})
+            if value > bucket.get(key, b""):
+                bucket[key] = value
+            continue
         if entry.startswith(epoch_head):
             continue
         leaf = Leaf.parse(entry)
@@ -178,6 +199,24 @@ def _newer(old: Bucket, changed: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     have been the second to write.
     """
     return {key: value for key, value in changed.items() if value > (old.value(key) or b"")}
+
+
+def _usual_content(
+    prefix: bytes, subject: bytes, version: bytes, digest: bytes
+) -> tuple[bytes, bytes]:
+    """Return the entry that a leaf of the usual form makes in the map of identifiers."""
+    _check_prefix(prefix)
+    key, hashed = (a2b_base64(text.translate(_STANDARD) + b"=") for text in (subject, digest))
+    return key, map_value(int(version), hashed)
+
+
+@lru_cache(maxsize=8192)
+def _check_prefix(text: bytes) -> None:
+    """Raise VerifyError where no leaf is of this prefix; what raises is not remembered."""
+    try:
+        Prefix.parse(text.decode())
+    except BadInput as err:
+        raise VerifyError("E_FORMAT", f"not a leaf: {err}") from None
 
 
 def _content(index: int, leaf: Leaf) -> tuple[bytes, bytes]:

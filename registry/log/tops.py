@@ -58,8 +58,9 @@ class Top:
         """Return the top in which buckets have these (entries, root)."""
         if not changed:
             return self
-        leaves = [Node(root, entries, bucket) for bucket, (entries, root) in changed.items()]
-        return Top(_put(self._node, 0, sorted(leaves, key=lambda leaf: leaf.bucket)))
+        numbers = sorted(changed)
+        leaves = [Node(root, entries, n) for n in numbers for entries, root in (changed[n],)]
+        return Top(_Putting(numbers, leaves).put(self._node, 0, 0, len(numbers)))
 
     def way(self, key: bytes) -> Way:
         """Return the path of a key as far as it is known here."""
@@ -93,23 +94,30 @@ def value_at(way: Way, key: bytes, bucket: Bucket | None) -> bytes | None:
     return bucket.value(key)
 
 
-def _put(node: Node | None, depth: int, leaves: Sequence[Node]) -> Node | None:
-    """Return the subtree at `depth` with these buckets in it, sorted, at least one."""
-    if depth == BUCKET_BITS:
-        return leaves[0] if leaves[0].entries else None
-    middle = _middle(leaves, depth)
-    left, right = _halves(node, depth)
-    if middle > 0:
-        left = _put(left, depth + 1, leaves[:middle])
-    if middle < len(leaves):
-        right = _put(right, depth + 1, leaves[middle:])
-    return _joined(left, right)
+class _Putting:
+    """Buckets on their way into a top: their numbers, sorted, and a node of each."""
 
+    __slots__ = ("_leaves", "_numbers")
 
-def _middle(leaves: Sequence[Node], depth: int) -> int:
-    """Return how many of the buckets lie on the left below `depth`."""
-    side = BUCKET_BITS - 1 - depth
-    return bisect_left(leaves, 1, key=lambda leaf: leaf.bucket >> side & 1)
+    def __init__(self, numbers: Sequence[int], leaves: Sequence[Node]) -> None:
+        self._numbers = numbers
+        self._leaves = leaves
+
+    def put(self, node: Node | None, depth: int, start: int, end: int) -> Node | None:
+        """Return the subtree at `depth` with the buckets [start, end) in it, at least one."""
+        if depth == BUCKET_BITS:
+            leaf = self._leaves[start]
+            return leaf if leaf.entries else None
+        # The first bucket on the right has the prefix of all of them, a one, and zeros.
+        side = BUCKET_BITS - 1 - depth
+        right_from = (self._numbers[start] >> side | 1) << side
+        middle = bisect_left(self._numbers, right_from, start, end)
+        left, right = _halves(node, depth)
+        if start < middle:
+            left = self.put(left, depth + 1, start, middle)
+        if middle < end:
+            right = self.put(right, depth + 1, middle, end)
+        return _joined(left, right)
 
 
 def _halves(node: Node | None, depth: int) -> tuple[Node | None, Node | None]:
@@ -122,10 +130,10 @@ def _halves(node: Node | None, depth: int) -> tuple[Node | None, Node | None]:
 
 
 def _joined(left: Node | None, right: Node | None) -> Node | None:
-    if left is None and right is None:
-        return None
-    if (left is None or right is None) and (only := left or right) and only.entries == 1:
-        return only
-    entries = (left.entries if left else 0) + (right.entries if right else 0)
-    joined = map_node(left.hash if left else ZERO, right.hash if right else ZERO)
-    return Node(joined, entries, -1, left, right)
+    if left is None or right is None:
+        only = left or right
+        if only is None or only.entries == 1:
+            return only
+        pair = (ZERO, only.hash) if left is None else (only.hash, ZERO)
+        return Node(map_node(*pair), only.entries, -1, left, right)
+    return Node(map_node(left.hash, right.hash), left.entries + right.entries, -1, left, right)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from operator import attrgetter
+from typing import TypeAlias
 
 import asyncpg
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.identifiers import Standing
 from registry.store.tables import identifier_history, identifiers
+
+Row: TypeAlias = "tuple[str, int, str, str, str | None, int, str, str]"
+"""A version as it is stored: what `Standing` has, in its order."""
 
 _IDENTIFIERS = (
     "unit",
@@ -80,24 +83,10 @@ async def current_many(tx: ReadTx, unit: int, wanted: Iterable[str]) -> dict[str
     return {row[0]: Standing(*row) for row in rows}
 
 
-async def copy_first(tx: WriteTx, unit: int, rows: Iterable[Standing]) -> None:
+async def copy_first(tx: WriteTx, unit: int, rows: Iterable[Row]) -> None:
     """Insert new identifiers by COPY; raise Overtaken where one is taken by now."""
     driver = await tx.driver()
-    ordered = sorted(rows, key=attrgetter("identifier"))
-    records = (
-        (
-            unit,
-            row.identifier,
-            row.version,
-            row.kind,
-            row.status,
-            row.parent,
-            row.issued_at,
-            row.digest,
-            row.envelope,
-        )
-        for row in ordered
-    )
+    records = [(unit, *row) for row in sorted(rows)]  # by identifier, of which each is there once
     try:
         await driver.copy_records_to_table(identifiers.name, records=records, columns=_IDENTIFIERS)
     except asyncpg.UniqueViolationError as err:

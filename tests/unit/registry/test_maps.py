@@ -142,6 +142,41 @@ async def test_epoch_leaves_are_passed_over_and_nonsense_is_refused(store):
             await maps.stage(tx, 1, [(0, b"tierlink-leaf/v9\n")])
 
 
+NEARLY = {  # a leaf, if it were not for this
+    "no prefix": (b"\n88.7\n", b"\n88..7\n"),
+    "too long a label": (b"\n88.7\n", b"\n" + b"8" * 129 + b"\n"),
+    "a zero before": (b"\n12\n", b"\n012\n"),
+    "no number": (b"\n12\n", b"\n1e2\n"),
+    "bits behind the last byte": (b"A\n12\n", b"B\n12\n"),
+    "padding": (b"A\n12\n", b"A=\n12\n"),
+    "the other alphabet": (b"A\n12\n", b"+\n12\n"),
+    "a line more": (b"\n12\n", b"\n12\n\n"),
+    "no such kind": (b"record", b"records"),
+}
+
+
+async def test_nearly_a_leaf_is_refused(store):
+    """The usual leaves are read by a rule of their own, which lets nothing pass."""
+    entry = leaf(What.RECORD, bytes(32), 12, prefix="88.7").entry
+    async with store.write() as tx:
+        await Maps().stage(tx, 1, [(0, entry)])
+        for old, new in NEARLY.values():
+            assert old in entry
+            with pytest.raises(VerifyError):
+                await Maps().stage(tx, 2, [(0, entry.replace(old, new))])
+
+
+async def test_leaves_of_any_version_are_read(store):
+    versions = [0, 1, 12, 10**17, 10**18, 2**63 - 1]
+    kinds = [What.RECORD, What.LINK]
+    cases = [(what, version) for what in kinds for version in versions]
+    entries = [leaf(what, key(n), version).entry for n, (what, version) in enumerate(cases)]
+    values = [(key(n), map_value(case[1], sha256(b"x"))) for n, case in enumerate(cases)]
+    async with store.write() as tx:
+        staged = await Maps().stage(tx, 1, enumerate(entries))
+    assert staged.identifiers == VerifiableMap(values).root
+
+
 async def test_many_epochs_over_few_buckets_and_every_past_one(story):
     draw = random.Random(1)
     space = [key(draw.choice((0, 1, 2, 0x8000, 0xFFFF)), n % 7 << 200 | n) for n in range(60)]

@@ -10,14 +10,14 @@ import httpx
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from registry import batch
+from registry import batch, prefixes
 from registry.accounts import Caller
 from registry.api.deps import Deps
 from registry.app import create_app
 from registry.batch import LARGE, RecordBatch
 from registry.lines import Line
 from registry.verifiers import Verifiers
-from registry.verifying import Job
+from registry.verifying import Job, Refused
 from schemas.batched import build
 from schemas.envelope import RECORD
 from schemas.errors import TierlinkError, Unavailable
@@ -129,6 +129,7 @@ async def test_who_asks_a_stopped_pool_is_told(verifiers):
 KINDS_OF_LINE = (
     *("good", "attributes", "class", "child", "orphan", "twice", "other", "another", "future"),
     *("draft", "nameless", "more", "signature", "number", "list", "retired", "second", "together"),
+    *("compact", "escaped", "wide", "broken", "doubled"),
 )
 
 
@@ -155,7 +156,35 @@ def line_of(holder, name, n):
         "second": {"envelope": second(holder, n)},
         "together": {"envelope": together(holder, n)},
     }
+    if name in SPELLINGS | BROKEN:
+        return spelled(name, holder.body(a)["envelope"])
     return json.dumps(said[name], ensure_ascii=False).encode()
+
+
+SPELLINGS = {
+    "compact": '{"envelope":"%s"}',
+    "escaped": '{"envelope": "\\u0065%s"}',
+    "wide": ' { "envelope" : "%s" }',
+}
+BROKEN = {"broken": '{"envelope": "%s\\"}', "doubled": '{"envelope": "%s", "envelope": "x"}'}
+
+
+def spelled(name, token):
+    """A line of one of these forms; an envelope begins with the letter that one escapes."""
+    form = (SPELLINGS | BROKEN)[name]
+    return (form % (token[1:] if name == "escaped" else token)).encode()
+
+
+async def test_the_envelope_of_a_line_of_any_spelling_comes_back(registry, verifiers):
+    holder = await hold(registry, PREFIX)
+    prefix = Prefix.parse(PREFIX)
+    async with registry.store.read() as tx:
+        chain = await prefixes.chain(tx, prefix)
+    token = holder.body("A-1")["envelope"]
+    lines = [spelled(name, token) for name in (*SPELLINGS, *BROKEN)]
+    found = await verifiers.verify(Job.of(prefix, chain, holder.now, lines))
+    assert [item.envelope for item in found[: len(SPELLINGS)]] == [token] * len(SPELLINGS)
+    assert all(isinstance(item, Refused) for item in found[len(SPELLINGS) :])
 
 
 def foreign(holder, n):
