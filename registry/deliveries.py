@@ -28,7 +28,7 @@ AT_ONCE = 100  # statements of one request
 PAUSE, LONGEST = 1.0, 3600.0  # seconds before the second attempt, and at most between two
 
 # What will not be other the next time: the statement itself is refused.
-_FOR_GOOD = (400, 403, 409, 410, 413)
+_FOR_GOOD = (400, 403, 410, 413)
 
 
 @dataclass(frozen=True, slots=True)

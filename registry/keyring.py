@@ -102,6 +102,10 @@ class Keyring:
         """Return those of some keys of a prefix that are hosted here, by kid."""
         return tuple(self._opened(prefix, item) for item in await store.find_kids(tx, prefix, kids))
 
+    async def somebody(self, tx: ReadTx, use: str) -> Prefix | None:
+        """Return the first prefix of which a key with a use is hosted, the root apart."""
+        return await store.find_holder(tx, use)
+
     async def check(self, tx: ReadTx) -> None:
         """Open some hosted key; raise TierlinkError where it was sealed under another KEK."""
         found = await store.find_any(tx)

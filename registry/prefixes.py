@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from registry import accounts, changes, custody, delegations
 from registry.accounts import Caller, NewKey
-from registry.adoption import Here
 from registry.custody import Offer
+from registry.here import Here
 from registry.keyring import Keyring
 from registry.store import (
     keys as key_store,

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry import adoption, changes, prefixes, reader
-from registry.adoption import Here
 from registry.changes import Entry
+from registry.here import Here
 from registry.store import links as store
 from registry.store.engine import WriteTx
 from registry.store.links import OTHER, Statement

@@ -97,6 +97,19 @@ class Arrived:
     reply: JsonObject
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Where a walk may go on: at which node, from what, and how far."""
+
+    identifier: Identifier
+    node: str
+    depth: int
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return {"identifier": self.identifier.text, "node": self.node, "depth": self.depth}
+
+
 class Hops:
     """Speaks to other nodes about traces; for one event loop."""
 
@@ -235,7 +248,10 @@ class Hops:
 class Journey:
     """The requests of one walk to other nodes; owned by its task."""
 
-    def __init__(self, hops: Hops, deadline: float) -> None:
+    def __init__(self, hops: Hops, deadline: float, *, onward: bool = True) -> None:
+        """Not `onward`, nobody is asked: where to go on is noted, for the caller to do it."""
+        self._onward = onward
+        self.continuations: list[Continuation] = []
         self._hops = hops
         self._deadline = deadline
         self._under_way: dict[asyncio.Task[tuple[tuple[Part, ...], JsonObject]], _Asked] = {}
@@ -252,6 +268,11 @@ class Journey:
                 continue
             walk.leave(nodes)
             self.left.update(nodes)
+            if not self._onward:
+                self.continuations += [
+                    Continuation(node, origin, walk.depth_left) for node in nodes
+                ]
+                continue
             for at in range(0, len(nodes), MAX_ENTRIES):
                 entries = nodes[at : at + MAX_ENTRIES]
                 work = self._hops.ask(origin, entries, walk, self._deadline)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from schemas.canonical import Json, JsonObject
 from schemas.identifier import Identifier
 from schemas.link import UPSTREAM, Link
 
-from .hops import Arrived
+from .hops import Journey
 from .parts import Part
 from .traced import Node, Trace, blinded_view, cycles
-from .walk import Broken
 
 
-def joined(trace: Trace, arrived: Sequence[Arrived], broken: Sequence[Broken]) -> Trace:
+def joined(trace: Trace, journey: Journey) -> Trace:
     """Put what other nodes walked to what was walked here, each node and each link once.
 
     What its own node says of a node counts. A node is as deep as the shortest way to it.
     """
+    arrived = journey.arrived
     nodes = {node.identifier: node for node in trace.nodes}
     edges = {stated.link: stated for stated in trace.edges}
     blinded = list(trace.blinded)
-    lacks = [*trace.broken, *broken]
+    lacks = [*trace.broken, *journey.broken]
     for came in arrived:
         for part in came.parts:
             for node in part.nodes:
@@ -49,6 +48,7 @@ def joined(trace: Trace, arrived: Sequence[Arrived], broken: Sequence[Broken]) -
         broken=tuple(dict.fromkeys(lacks)),
         cycles=cycles((_ends(stated.link, trace.direction) for stated in kept), depths),
         blinded=tuple(blinded),
+        continuations=tuple(item.view() for item in journey.continuations),
         hops=tuple(
             {"node": part.node, "by": str(part.sealed.issuer), "seal": part.seal}
             for came in arrived

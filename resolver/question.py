@@ -8,10 +8,13 @@
         lifecycle    lifecycles to follow, separated by commas                      all
         deadline_ms  milliseconds after which the walk ends, 1 to 60,000          2,000
         proof        none leaves out the signed statements behind the links
+        across       no does not go on at other nodes
         purpose      one word: what it is asked for, where a grant opens links for that alone
+        at           RFC 3339 or Unix seconds: only links that held then (`schemas.when`)
+        as_of        the same: of what the ends stated only what was recorded by then
 
-Each at most once, nothing else. Accept: application/json, or application/x-ndjson for a stream
-with a line per level.
+Each at most once, nothing else. Accept: application/json, application/x-ndjson for a stream
+with a line per level, or application/ld+json for an EPCISQueryDocument.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ from schemas.errors import BadQuery, NotAcceptable
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, LIFECYCLES, TYPES, UPSTREAM
 from schemas.viewer import PURPOSE
+from schemas.when import When, read_moment
 
 from .asgi import JSON, NDJSON
+from .epcis_document import LD_JSON, base_of
 from .native import _quality, _ranges, one_of, read_query
 from .walk import EDGES_PER_NODE, MAX_DEPTH, MAX_EDGES, MAX_NODES, MAX_SECONDS, Budget, Only
 
@@ -37,7 +42,10 @@ PARAMETERS: Final = (
     "lifecycle",
     "deadline_ms",
     "proof",
+    "across",
     "purpose",
+    "at",
+    "as_of",
 )
 
 _DEFAULT: Final = Budget()
@@ -55,10 +63,12 @@ class Question:
     streamed: bool
     proof: bool = True
     purpose: str = ""
+    across: bool = True
+    base: str = ""  # of the EPCs of an EPCIS document, where one is asked for
 
     @classmethod
-    def read(cls, path: bytes, query: bytes, accept: bytes | None) -> Self:
-        """Read the raw path, the raw query and Accept; raise BadInput or NotAcceptable."""
+    def read(cls, path: bytes, query: bytes, accept: bytes | None, host: bytes = b"") -> Self:
+        """Read raw path, raw query, Accept and Host; raise BadInput or NotAcceptable."""
         given = read_query(query, PARAMETERS)
         nodes = _number(given, "limit", _DEFAULT.nodes, MAX_NODES)
         milliseconds = _number(
@@ -77,11 +87,24 @@ class Question:
                 edges=min(EDGES_PER_NODE * max(nodes, _DEFAULT.nodes), MAX_EDGES),
                 seconds=milliseconds / _MILLISECONDS,
             ),
-            Only(_words(given, "types", TYPES), _words(given, "lifecycle", LIFECYCLES)),
+            Only(
+                _words(given, "types", TYPES),
+                _words(given, "lifecycle", LIFECYCLES),
+                _when(given),
+            ),
             wants_stream(accept),
             proof=one_of("proof", given.get("proof"), ("none",)) is None,
             purpose=_purpose(given.get("purpose")),
+            across=one_of("across", given.get("across"), ("yes", "no")) != "no",
+            base=base_of(host) if wants_events(accept) else "",
         )
+
+
+def _when(given: dict[str, str]) -> When:
+    at, as_of = (
+        None if name not in given else read_moment(name, given[name]) for name in ("at", "as_of")
+    )
+    return When(None if at is None else int(at), as_of)
 
 
 def _purpose(text: str | None) -> str:
@@ -116,14 +139,24 @@ def _words(given: dict[str, str], name: str, known: frozenset[str]) -> frozenset
 
 def wants_stream(accept: bytes | None) -> bool:
     """Choose between JSON and NDJSON by Accept (RFC 9110 §12.5.1); raise NotAcceptable."""
-    if accept is None or not accept.strip():
-        return False
-    ranges = dict(_ranges(accept))
-    whole, streamed = (_quality(ranges, name.decode()) for name in (JSON, NDJSON))
-    if whole == streamed == 0:
+    whole, streamed, events = _wanted(accept)
+    if whole == streamed == events == 0:
         raise NotAcceptable(
-            "a trace is JSON or NDJSON, and Accept names neither",
-            value=accept.decode("latin-1"),
-            fix=f"accept {JSON.decode()} or {NDJSON.decode()}",
+            "a trace is JSON, NDJSON or JSON-LD, and Accept names none of them",
+            value=(accept or b"").decode("latin-1"),
+            fix=f"accept {JSON.decode()}, {NDJSON.decode()} or {LD_JSON.decode()}",
         )
-    return streamed > whole
+    return streamed > max(whole, events)
+
+
+def wants_events(accept: bytes | None) -> bool:
+    """Tell whether Accept asks for an EPCIS document rather than anything else."""
+    whole, streamed, events = _wanted(accept)
+    return events > whole and events >= streamed
+
+
+def _wanted(accept: bytes | None) -> tuple[float, ...]:
+    if accept is None or not accept.strip():
+        return 1.0, 0.0, 0.0
+    ranges = dict(_ranges(accept))
+    return tuple(_quality(ranges, name.decode()) for name in (JSON, NDJSON, LD_JSON))

@@ -36,10 +36,20 @@ from schemas.source import Edge, Edges, State
 from schemas.viewer import ANYBODY, Viewer
 
 from .asgi import JSON, NDJSON, Receive, Scope, Send, finish, start
+from .epcis_document import LD_JSON, pieces as event_pieces
+from .hops import Hops, Journey
+from .joined import joined, part_view
 from .question import Question
 from .sources import Source
 from .statements import Statements
-from .traced import Described, Trace, assemble, encode, level_view, summary
+from .traced import (
+    Described,
+    Trace,
+    assemble,
+    encode,
+    level_view,
+    summary,
+)
 from .trust import Offered, Verifier
 from .walk import (
     BUDGET,
@@ -88,12 +98,20 @@ class Tracer:
     """
 
     def __init__(
-        self, source: Source, trust: Verifier, clock: Callable[[], float] = time.monotonic
+        self,
+        source: Source,
+        trust: Verifier,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        statements: Statements | None = None,
+        hops: Hops | None = None,
     ) -> None:
+        """`hops` is how it goes on at other nodes, None where there are none."""
+        self._hops = hops
         self._source = source
         self._trust = trust
         self._clock = clock
-        self._statements = Statements()
+        self._statements = statements or Statements()
         self._under_way = 0
 
     async def walk(
@@ -104,15 +122,22 @@ class Tracer:
         only: Only = EVERYTHING,
         *,
         viewer: Viewer = ANYBODY,
+        across: bool = True,
     ) -> Trace:
-        """Trace from a root; raise NotFound, PrefixSuspended or Unavailable for the root alone."""
+        """Trace from a root; raise NotFound, PrefixSuspended or Unavailable for the root alone.
+
+        Not `across`, what other nodes serve is shown, and told where to walk on from it.
+        """
         deadline = self._clock() + budget.seconds
         described = {root: await self._root(root)}
         walk = Walk(root, direction, budget, only, viewer)
-        levels = [level async for level in self._levels(walk, deadline)]
-        nodes = [node for level in levels[1:] for node in level.nodes]
-        described |= await self._describe(nodes, deadline + GRACE)
-        return assemble(walk, levels, described)
+        journey = self._journey(deadline, across=across)
+        levels = [level async for level in self.levels(walk, deadline, journey)]
+        described |= await self.describe(levels[1:], journey, deadline)
+        if journey is None:
+            return assemble(walk, levels, described)
+        await journey.finish()
+        return joined(assemble(walk, levels, described), journey)
 
     async def stream(
         self,
@@ -123,6 +148,7 @@ class Tracer:
         *,
         viewer: Viewer = ANYBODY,
         proof: bool = True,
+        across: bool = True,
     ) -> AsyncGenerator[JsonObject, None]:
         """Trace level by level: one object for each, and a last one of the whole.
 
@@ -131,13 +157,32 @@ class Tracer:
         deadline = self._clock() + budget.seconds
         described = {root: await self._root(root)}
         walk = Walk(root, direction, budget, only, viewer)
+        journey = self._journey(deadline, across=across)
         levels: list[Level] = []
-        async for level in self._levels(walk, deadline):
-            fresh = [node for node in level.nodes if node not in described]
-            described |= await self._describe(fresh, deadline + GRACE)
+        async for level in self.levels(walk, deadline, journey):
+            if levels:
+                described |= await self.describe([level], journey, deadline)
             levels.append(level)
             yield level_view(level, described, proof=proof)
-        yield summary(assemble(walk, levels, described), proof=proof)
+        trace = assemble(walk, levels, described)
+        if journey is not None:
+            async with aclosing(self._arriving(journey, proof=proof)) as lines:
+                async for line in lines:
+                    yield line
+            trace = joined(trace, journey)
+        yield summary(trace, proof=proof)
+
+    async def _arriving(self, journey: Journey, *, proof: bool) -> AsyncGenerator[JsonObject, None]:
+        try:
+            while journey.away:
+                for arrived in await journey.next():
+                    for part in arrived.parts:
+                        yield part_view(part, arrived.depth, proof=proof)
+        finally:
+            journey.cancel()
+
+    def _journey(self, deadline: float, *, across: bool) -> Journey | None:
+        return None if self._hops is None else Journey(self._hops, deadline, onward=across)
 
     # T1
 
@@ -156,10 +201,16 @@ class Tracer:
 
     # T2
 
-    async def _levels(self, walk: Walk, deadline: float) -> AsyncIterator[Level]:
+    async def levels(
+        self, walk: Walk, deadline: float, journey: Journey | None = None
+    ) -> AsyncIterator[Level]:
+        """Take T2 to T4, level by level; what other nodes serve leaves on its journey."""
         yield walk.start()
         while walk.frontier:
-            yield walk.advance(await self._read(walk, deadline))
+            level = walk.advance(await self._read(walk, deadline))
+            if journey is not None:
+                await journey.depart(walk)
+            yield level
 
     async def _read(self, walk: Walk, deadline: float) -> Read:
         read = Read()
@@ -176,7 +227,7 @@ class Tracer:
         try:
             async with self._until(deadline):
                 found = await self._source.edges(
-                    walk.near(part), walk.direction, limit, walk.viewer
+                    walk.near(part), walk.direction, limit, walk.viewer, walk.only.when
                 )
         except TimeoutError:
             return Read(rest=part[0], why=TIMEOUT)
@@ -222,10 +273,20 @@ class Tracer:
             near, _ = walk.ends(edge.link)
             found, failed = self._statements.stated(edge, near, offered)
             broken += failed
-            if found is not None:
+            if found is not None and walk.only.when.counts(found.said):
                 stated.append(found)
 
     # T5
+
+    async def describe(
+        self, levels: Sequence[Level], journey: Journey | None, deadline: float
+    ) -> dict[Identifier, Described]:
+        """Take T5 for what levels found; what left on a journey is described where it arrives."""
+        left = set() if journey is None else journey.left
+        nodes = [node for level in levels for node in level.nodes]
+        here = [node for node in nodes if node not in left]
+        described = await self._describe(here, deadline + GRACE)
+        return described | {node: Described() for node in nodes if node in left}
 
     async def _describe(
         self, nodes: Sequence[Identifier], deadline: float
@@ -266,8 +327,9 @@ class Tracer:
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed("a trace is read", value="GET, HEAD, OPTIONS", fix="use GET")
         accept = b", ".join(value for name, value in scope["headers"] if name == b"accept")
-        question = Question.read(scope["raw_path"], scope["query_string"], accept)
-        with self._one_more():
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        question = Question.read(scope["raw_path"], scope["query_string"], accept, host)
+        with self.one_more():
             viewer = await self._viewer(scope, question)
             if question.streamed:
                 await self._send_stream(question, viewer, method, send)
@@ -281,7 +343,8 @@ class Tracer:
         return Viewer(caller, question.purpose, b64encode(secrets.token_bytes(16)))
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
+    def one_more(self) -> Iterator[None]:
+        """Count one more trace under way; raise Unavailable where there are too many."""
         if self._under_way >= MAX_TRACES:
             raise Unavailable(
                 f"{MAX_TRACES} traces are under way", retry_after=1, fix="ask again in a second"
@@ -294,16 +357,22 @@ class Tracer:
 
     async def _send_whole(self, asked: Question, viewer: Viewer, method: str, send: Send) -> None:
         trace = await self.walk(
-            asked.root, asked.direction, asked.budget, asked.only, viewer=viewer
+            asked.root,
+            asked.direction,
+            asked.budget,
+            asked.only,
+            viewer=viewer,
+            across=asked.across,
         )
-        headers = [(b"content-type", JSON), *_COMMON]
-        if len(trace.nodes) + len(trace.edges) <= SHORT:
+        headers = [(b"content-type", LD_JSON if asked.base else JSON), *_COMMON]
+        if len(trace.nodes) + len(trace.edges) <= SHORT and not asked.base:
             body = encode(trace.view(proof=asked.proof))
             await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
             await finish(send, b"" if method == "HEAD" else body)
             return
         await start(send, 200, headers)
-        for piece in trace.pieces(proof=asked.proof) if method != "HEAD" else ():
+        pieces = event_pieces(trace, asked.base) if asked.base else trace.pieces(proof=asked.proof)
+        for piece in pieces if method != "HEAD" else ():
             await _more(send, piece)
             await asyncio.sleep(0)
         await finish(send)
@@ -317,6 +386,7 @@ class Tracer:
             asked.only,
             viewer=viewer,
             proof=asked.proof,
+            across=asked.across,
         )
         async with aclosing(lines):
             async for line in lines:

@@ -1,10 +1,11 @@
 """What a trace found: nodes, links, cycles and what is missing, and its form on the wire.
 
-    {"root", "direction", "nodes": [{"identifier", "depth", "kind", "status"}],
+    {"root", "direction", "at"?, "as_of"?, "nodes": [{"identifier", "depth", "kind", "status"}],
      "edges": [{"upstream", "downstream", "type", "state", "quantity", "lifecycle",
                 "asserted_by", "occurrence"?, "assertions": [envelope, …], "cycle"?}],
      "blinded"?: [{"near", "far", "type", "lifecycle", "depth"}],
      "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated",
+     "continuations"?: [{"identifier", "node", "depth"}], "hops"?: [{"node", "by", "seal"}],
      "proof": {"chain": [delegation, …]}}
 
 Of a link in whatever state the newest statement of each end that spoke is among `assertions`, and
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from schemas.canonical import Json, JsonObject
 from schemas.identifier import Identifier
 from schemas.source import Blinded
+from schemas.when import NOW, When
 
 from .walk import CUT_SHORT, Broken, Level, Stated, Walk, in_order
 
@@ -71,6 +73,9 @@ class Trace:
     broken: tuple[Broken, ...]
     cycles: tuple[tuple[Identifier, ...], ...]
     blinded: tuple[tuple[int, Blinded], ...] = ()  # and at which depth
+    continuations: tuple[JsonObject, ...] = ()  # where other nodes walk on
+    hops: tuple[JsonObject, ...] = ()  # what was walked by other nodes, and their seals
+    when: When = NOW
 
     @property
     def truncated(self) -> bool:
@@ -96,7 +101,7 @@ class Trace:
 
     def head(self) -> JsonObject:
         """Return the members that come first."""
-        return {"root": self.root.text, "direction": self.direction}
+        return {"root": self.root.text, "direction": self.direction, **self.when.view()}
 
     def tail(self, *, proof: bool = True) -> JsonObject:
         """Return the members that come last."""
@@ -108,6 +113,10 @@ class Trace:
             "cycles": [[node.text for node in part] for part in self.cycles],
             "truncated": self.truncated,
         }
+        if self.continuations:
+            tail["continuations"] = list(self.continuations)
+        if self.hops:
+            tail["hops"] = list(self.hops)
         if proof:
             chain = dict.fromkeys(token for edge in self.edges for token in edge.chain)
             tail["proof"] = {"chain": list(chain)}
@@ -198,6 +207,7 @@ def assemble(
         broken=_broken(levels, described),
         cycles=_cycles(walk, levels),
         blinded=tuple((level.depth, item) for level in levels for item in level.blinded),
+        when=walk.only.when,
     )
 
 

@@ -27,6 +27,7 @@ from schemas.identifier import Identifier
 from schemas.link import UPSTREAM, Assertion, Link
 from schemas.source import Blinded, Edge
 from schemas.viewer import ANYBODY, Near, Viewer
+from schemas.when import NOW, When
 
 BUDGET, TIMEOUT, UNAVAILABLE = "budget", "timeout", "unavailable"
 CUT_SHORT = frozenset({BUDGET, TIMEOUT, UNAVAILABLE})
@@ -48,10 +49,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Which links to follow; an empty set means every one."""
+    """Which links to follow, and of what time; an empty set means every one."""
 
     types: frozenset[str] = frozenset()
     lifecycles: frozenset[str] = frozenset()
+    when: When = NOW
 
     def wants(self, link: Link) -> bool:
         """Tell whether a link is of what is asked for."""
@@ -86,14 +88,19 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """What a walk could not show: where, and why, as an error code or a verdict code."""
+    """What a walk could not show: where, and why, as an error code or a verdict code.
+
+    `node` is the node that was asked for it, empty where that is this one.
+    """
 
     identifier: Identifier
     code: str
+    node: str = ""
 
     def view(self) -> JsonObject:
         """Return the members on the wire."""
-        return {"identifier": self.identifier.text, "code": self.code}
+        view: JsonObject = {"identifier": self.identifier.text, "code": self.code}
+        return {**view, "node": self.node} if self.node else view
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +149,39 @@ class Walk:
         budget: Budget,
         only: Only = EVERYTHING,
         viewer: Viewer = ANYBODY,
+        *,
+        beside: Sequence[Identifier] = (),
     ) -> None:
+        """`beside` are further roots: a walk that another node began comes in by several."""
         # W1
         self.viewer = viewer
+        self.only = only
         self.direction = direction
         self.depth = 0
-        self.frontier: tuple[Identifier, ...] = (root,)
+        self.frontier: tuple[Identifier, ...] = in_order((root, *beside))
         self.edges_left = budget.edges
         self._budget = budget
-        self._only = only
-        self._visited = {root: Near.at(root)}
+        self._visited = {node: Near.at(node) for node in self.frontier}
         self._seen: set[Link] = set()
 
     def start(self) -> Level:
-        """Return level 0, the root alone."""
+        """Return level 0, the root alone, or the roots."""
         return Level(0, self.frontier)
+
+    @property
+    def depth_left(self) -> int:
+        """How many links away from here the walk may go."""
+        return max(0, self._budget.depth - self.depth)
+
+    @property
+    def nodes_left(self) -> int:
+        """How many more nodes the walk may find."""
+        return max(0, self._budget.nodes - len(self._visited))
+
+    def leave(self, nodes: Iterable[Identifier]) -> None:
+        """Take nodes out of the frontier: they are walked elsewhere."""
+        gone = set(nodes)
+        self.frontier = tuple(node for node in self.frontier if node not in gone)
 
     def near(self, nodes: Iterable[Identifier]) -> list[Near]:
         """Return nodes that were reached, each with how the walk came to it."""
@@ -172,7 +197,7 @@ class Walk:
         """W2 for links whose far ends have pseudonyms: nothing follows from them."""
         self.edges_left -= len(blinded)
         frontier = set(self.frontier)
-        return tuple(item for item in blinded if item.near in frontier and self._only.fits(item))
+        return tuple(item for item in blinded if item.near in frontier and self.only.fits(item))
 
     def select(self, edges: Sequence[Edge]) -> list[Edge]:
         """W2: keep the links of the frontier that are asked for, each once, in order.
@@ -184,7 +209,7 @@ class Walk:
         chosen: list[Edge] = []
         for edge in edges:
             link = edge.link
-            if self.ends(link)[0] in frontier and link not in self._seen and self._only.wants(link):
+            if self.ends(link)[0] in frontier and link not in self._seen and self.only.wants(link):
                 self._seen.add(link)
                 chosen.append(edge)
         chosen.sort(key=lambda edge: self._order(edge.link))

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from registry import prefixes
-from registry.adoption import Here
 from registry.api.deps import Deps
 from registry.app import create_app
 from registry.bootstrap import Offline, found
+from registry.here import Here
 from registry.keyring import Keyring
 from registry.store.engine import Store
 from tests.fixtures_registry import KEK, Clock, Registry

@@ -79,7 +79,7 @@ async def fetch(request: Request, deps: DepsDep) -> JSONResponse:
     members.done()
     if whole is not None and not isinstance(whole, bool):
         raise BadQuery("whole is true or false", value=whole)
-    fetched = await Reader(deps.store).fetch(identifiers, whole=whole is not False)
+    fetched = await Reader(deps.store, ttl=deps.ttl).fetch(identifiers, whole=whole is not False)
     return _json(fetched.to_json())
 
 

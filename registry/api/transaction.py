@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import idempotency
 from registry.accounts import Caller
-from registry.adoption import Here
 from registry.config import RECOVERY_SECONDS
+from registry.here import Here
 from registry.idempotency import Answer, Claim
 from registry.keyring import Keyring
 from registry.store.engine import ReadTx, Store, WriteTx
@@ -43,6 +43,7 @@ class Deps:
     policy: LogPolicy | None = None  # of the node's log, for the trust bundle
     verifiers: Verifiers | None = None  # for large imports; without them threads do it
     unready: Callable[[], str] = str  # why no more requests are wanted, empty where they are
+    ttl: int = 0  # seconds for which other nodes may keep what they are told
     here: Here = Here()  # noqa: RUF009  (frozen) where this node is among others
 
 

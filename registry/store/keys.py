@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import challenges, hosted_keys
-from schemas.identifier import Prefix
+from schemas.identifier import ROOT_TEXT, Prefix
 from schemas.keys import KeyId
 
 LOG_USE = "log"
@@ -53,6 +53,18 @@ async def find_kids(tx: ReadTx, prefix: Prefix, kids: Collection[str]) -> Sequen
         .order_by(hosted_keys.c.kid)
     )
     return [SealedKey(row.kid, row.sealed) for row in await tx.connection.execute(query)]
+
+
+async def find_holder(tx: ReadTx, use: str) -> Prefix | None:
+    """Return the first prefix, in byte order, that has a hosted key with a use; not the root."""
+    query = (
+        select(hosted_keys.c.prefix)
+        .where(hosted_keys.c.uses.contains([use]), hosted_keys.c.prefix != ROOT_TEXT)
+        .order_by(hosted_keys.c.prefix)
+        .limit(1)
+    )
+    found: str | None = (await tx.connection.execute(query)).scalar_one_or_none()
+    return None if found is None else Prefix.parse(found)
 
 
 async def find_any(tx: ReadTx) -> tuple[Prefix, SealedKey] | None:
@@ -119,6 +131,14 @@ async def take_challenges(
     return frozenset(row.nonce for row in rows if row.created_at >= since)
 
 
-async def sweep_challenges(tx: WriteTx, before: datetime) -> None:
-    """Delete the challenges that nobody can answer any more."""
-    await tx.connection.execute(delete(challenges).where(challenges.c.created_at < before))
+async def sweep_challenges(tx: WriteTx, before: datetime, limit: int) -> int:
+    """Delete at most so many challenges that nobody can answer any more; return how many."""
+    old = (
+        select(challenges.c.nonce)
+        .where(challenges.c.created_at < before)
+        .order_by(challenges.c.created_at)
+        .limit(limit)
+        .subquery()
+    )
+    statement = delete(challenges).where(challenges.c.nonce == old.c.nonce)
+    return (await tx.connection.execute(statement)).rowcount
