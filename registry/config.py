@@ -19,6 +19,7 @@ from schemas.errors import BadInput
 KEK_BYTES = 32
 RECOVERY_SECONDS = 7 * 24 * 3600  # a holder who is away for a week comes back in time to object
 RECOVERY_MINIMUM = 24 * 3600  # in production
+CHANGES_KEPT = 7 * 24 * 3600.0  # a resolver that was off for a week begins anew in a second
 PREFIX = "TIERLINK_"
 
 _SECRETS = ("database_url", "primary_url", "keyring_key")
@@ -73,6 +74,14 @@ class Settings(BaseSettings):
     )
     root_key_file: Path | None = Field(
         None, description="a key file that this root lets delegate; read once, at the founding"
+    )
+
+    changes_kept: float = Field(
+        CHANGES_KEPT,
+        ge=60,
+        le=10 * 365 * 24 * 3600,
+        description="seconds for which changes are kept once log and resolvers have passed them: "
+        "whoever goes on from an older place is told to begin anew",
     )
 
     log_origin: str | None = Field(

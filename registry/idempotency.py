@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from registry.keyring import Keyring
-from registry.store import idempotency as store, keys as key_store
+from registry.store import idempotency as store
 from registry.store.engine import WriteTx
-from schemas.delegation import POSSESSION_SECONDS
 from schemas.errors import BadInput, Conflict, Unavailable
 from schemas.keys import sha256
 
@@ -95,7 +94,6 @@ async def keep(tx: WriteTx, keyring: Keyring, ours: Claim, answer: Answer) -> No
     await store.keep(tx, ours.api_key_id, ours.key, kept)
 
 
-async def sweep(tx: WriteTx, now: int) -> None:
-    """Forget answers after two days, and challenges that nobody can meet any more."""
-    await store.sweep(tx, datetime.fromtimestamp(now - KEEP_SECONDS, UTC))
-    await key_store.sweep_challenges(tx, datetime.fromtimestamp(now - POSSESSION_SECONDS, UTC))
+async def sweep(tx: WriteTx, now: float, limit: int) -> int:
+    """Forget at most so many answers that were kept for two days; return how many."""
+    return await store.sweep(tx, datetime.fromtimestamp(now - KEEP_SECONDS, UTC), limit)

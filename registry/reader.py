@@ -30,9 +30,10 @@ import asyncpg
 from registry import accounts, disclosures
 from registry.log.proofs import Proofs
 from registry.primary import Primary
-from registry.store import reads
+from registry.store import outlines, reads
 from registry.store.engine import ReadTx, Store
 from registry.store.replay import Place
+from registry.store.tables import unit_of
 from schemas.answer import MAX_LINKS
 from schemas.change import Batch, Canary, Change, Op, Watermark
 from schemas.disclosure import Marked
@@ -40,16 +41,20 @@ from schemas.errors import BadQuery, Unavailable
 from schemas.identifier import ROOT_TEXT, Identifier, Prefix
 from schemas.keys import b64encode, sha256
 from schemas.link import SIDES, UPSTREAM, Link, parse_assertion, stands
+from schemas.outline import Level, Outline, Sweep
 from schemas.record import MAX_ANCESTORS, RETIRED, SUSPENDED
 from schemas.rule import MAX_HEAD, compile_pattern
 from schemas.source import Blinded, Edge, Edges, Fetched, Found, Proved, State
 from schemas.viewer import ANYBODY, Near, Viewer
+from schemas.when import NOW, When
 
 T = TypeVar("T")
 
 MAX_IDENTIFIERS = 1_000  # of one fetch
 MAX_LEVEL = 10_000  # of one level of a walk
 MAX_EDGES = 100_000
+SWEPT = 2_000  # links: of more a walk reads level by level
+MAX_MET = 256  # units that walks from one prefix are expected to meet
 MAX_CHANGES = 10_000  # of one batch; whoever is further behind asks again
 
 _PSEUDONYM = 22  # characters: 132 bits
@@ -57,7 +62,11 @@ _EPOCH_CHARACTERS = 16  # 96 bits of the hash: histories are few
 
 
 class Reader:
-    """Reads for resolvers. Owns what is kept for proofs, which never changes, and nothing else."""
+    """Reads for resolvers.
+
+    Owns what is kept for proofs, which never changes, and which units walks met: a guess, which no
+    answer depends on.
+    """
 
     def __init__(
         self,
@@ -66,16 +75,20 @@ class Reader:
         *,
         primary: Primary | None = None,
         blinding: bytes | None = None,
+        ttl: int = 0,
     ) -> None:
         """`primary` is that of the standby, or the node that may become one, behind `store`.
 
-        `blinding` is the secret of the pseudonyms; a new one where none is given.
+        `blinding` is the secret of the pseudonyms; a new one where none is given. `ttl` is for how
+        many seconds other nodes may keep what they are told.
         """
+        self._ttl = ttl
         self._blinding = blinding or secrets.token_bytes(32)
         self._store = store
         self._primary = primary
         self._proofs = Proofs(store)
         self._clock = clock
+        self._met: dict[tuple[Prefix, str], set[int]] = {}
 
     @property
     def replay_lag(self) -> float:
@@ -111,21 +124,30 @@ class Reader:
         watermark = _watermark(read.moment, place)
         view = _View(read)
         found = {identifier: view.found(identifier, whole=whole) for identifier in asked}
-        return Fetched(found, view.delegations, watermark)
+        return Fetched(found, view.delegations, watermark, self._ttl)
 
     async def edges(
-        self, level: Sequence[Near], direction: str, limit: int, viewer: Viewer = ANYBODY
+        self,
+        level: Sequence[Near],
+        direction: str,
+        limit: int,
+        viewer: Viewer = ANYBODY,
+        when: When = NOW,
     ) -> Edges:
-        """Return the links of a level of a walk that a viewer is shown, at most `limit`."""
+        """Return the links of a level of a walk that a viewer is shown, at most `limit`.
+
+        Of `when` the recorded time is looked at; valid time is in what the ends signed, and for
+        whoever verifies it to judge. What a viewer is shown is decided as of now.
+        """
         if direction not in SIDES:
             raise BadQuery("direction is upstream or downstream", value=direction)
         if not 0 < limit <= MAX_EDGES:
             raise BadQuery(f"limit is from 1 to {MAX_EDGES}", value=limit)
         asked = list({near.identifier: near for near in _distinct(level, MAX_LEVEL)}.values())
         async with self._statement() as (driver, place):
-            read = await reads.edges(driver, asked, direction, limit + 1, viewer)
+            read = await reads.edges(driver, asked, direction, limit + 1, viewer, when.as_of)
         watermark = _watermark(read.moment, place)
-        view = _View(read)
+        view = _View(read, of_the_past=when.as_of is not None)
         links = sorted(read.links, key=lambda row: (row.rank, row.side))
         ranks = [row.rank for row in read.links] + [row.rank for row in read.blinded]
         return Edges(
@@ -134,6 +156,60 @@ class Reader:
             watermark,
             truncated=max(ranks, default=0) > limit,
             blinded=self._blinded((row for row in read.blinded if row.rank <= limit), viewer.trace),
+        )
+
+    async def sweep(
+        self,
+        root: Identifier,
+        direction: str,
+        depth: int,
+        viewer: Viewer = ANYBODY,
+        types: frozenset[str] = frozenset(),
+        lifecycles: frozenset[str] = frozenset(),
+    ) -> Sweep:
+        """Return all links that can be reached from a root, where one statement can tell.
+
+        It can of few links, where no grant of a unit that is met has conditions, and no prefix is
+        suspended. Which units will be met is guessed from walks before this one.
+        """
+        met = self._met.setdefault((root.prefix, direction), set())
+        met.add(unit_of(root.prefix))
+        wanted = (_words(types), _words(lifecycles))
+        async with self._statement() as (driver, place):
+            swept = await outlines.sweep(
+                driver, root, direction, depth, SWEPT, viewer, wanted, met
+            )
+        _watermark(swept.moment, place)
+        registered = swept.record is not None and swept.home is None and not swept.silent
+        strange = set(swept.units) - swept.known.keys()
+        if len(met) + len(strange) <= MAX_MET:
+            met |= strange
+        conditional = outlines.CONDITIONAL in {swept.known.get(unit) for unit in swept.units}
+        if strange or conditional or swept.silent or len(swept.far) >= SWEPT:
+            return Sweep(registered, None)
+        return Sweep(registered, list(zip(swept.near, swept.far, swept.texts, strict=True)))
+
+    async def survey(
+        self,
+        level: Level,
+        direction: str,
+        limit: int,
+        viewer: Viewer = ANYBODY,
+        types: frozenset[str] = frozenset(),
+        lifecycles: frozenset[str] = frozenset(),
+    ) -> Outline:
+        """Return the links of a level of a walk that a viewer is shown, about `limit` at most."""
+        wanted = (_words(types), _words(lifecycles))
+        async with self._statement() as (driver, place):
+            found = await outlines.survey(driver, level, direction, limit + 1, viewer, wanted)
+        _watermark(found.moment, place)
+        rows = (reads.BlindedRow(near, direction, *rest, 0) for near, *rest in found.blinded)
+        return Outline(
+            [at - 1 for at in found.near],
+            found.far,
+            found.texts,
+            found.last - 1 if found.read > limit else None,
+            self._blinded(rows, viewer.trace),
         )
 
     def _blinded(self, rows: Iterable[reads.BlindedRow], trace: str) -> tuple[Blinded, ...]:
@@ -189,6 +265,10 @@ class Reader:
         return Batch(changes, Watermark(now.epoch, reached), more=more, canary=canary, floor=floor)
 
 
+def _words(words: frozenset[str]) -> list[str] | None:
+    return sorted(words) or None
+
+
 async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
     """Tell what each identifier is here, its prefix apart: found, covered, retired or missing."""
     view = _View(await reads.states(await tx.driver(), identifiers))
@@ -238,7 +318,9 @@ def _watermark(moment: reads.Moment, place: Place | None = None) -> Watermark:
 class _View:
     """What one statement read, put together per identifier."""
 
-    def __init__(self, read: reads.Read) -> None:
+    def __init__(self, read: reads.Read, *, of_the_past: bool = False) -> None:
+        """`of_the_past`: among the links may be some that nobody stood behind at the time."""
+        self._of_the_past = of_the_past
         self._prefixes = read.prefixes
         self._records = read.records
         self._suspended: dict[str, bool] = {}
@@ -300,8 +382,10 @@ class _View:
         for _, group in groupby(rows, key=lambda row: row.rank):
             said = list(group)
             heard = [row for row in said if self.may_speak(row)]
-            # Where nobody is silenced somebody stands: the edge is there for that.
-            if len(heard) == len(said) or stands(parse_assertion(row.envelope)[1] for row in heard):
+            # Where nobody is silenced somebody stands: the edge is there for that, but as of a time.
+            if (len(heard) == len(said) and not self._of_the_past) or stands(
+                parse_assertion(row.envelope)[1] for row in heard
+            ):
                 yield from heard
 
     def may_speak(self, row: reads.LinkRow) -> bool:

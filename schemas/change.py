@@ -11,6 +11,8 @@ from .claims import Members
 from .errors import BadInput, BadQuery
 
 MAX_BATCH = 1_000_000  # changes that a reader accepts at once; sources stay far below
+# Transactions whose changes a resolver asks for when it begins; a source keeps them at least.
+REPLAYED = 50_000
 
 _POSITION = re.compile(r"[0-9]{1,18}")  # fits 64 bits
 
@@ -94,12 +96,15 @@ class Batch:
     `more`: the source had more to tell than fits a batch. The watermark is that of the last change
     listed, not of now: apply them, ask again at once, and renew no lease until a batch is whole.
     `canary`: the newest that the source shows, where it has one.
+    `floor`: only where the source does not keep all changes since the watermark that was sent: from
+    this position on it does. Whatever was read below it is worth nothing.
     """
 
     changes: tuple[Change, ...]
     watermark: Watermark
     more: bool = False
     canary: Canary | None = None
+    floor: int | None = None
 
     def to_json(self) -> JsonObject:
         """Return the JSON form, as served at /v1/changes."""
@@ -110,6 +115,8 @@ class Batch:
         }
         if self.canary is not None:
             value["canary"] = self.canary.to_json()
+        if self.floor is not None:
+            value["floor"] = self.floor
         return value
 
     @classmethod
@@ -120,7 +127,8 @@ class Batch:
         watermark = Watermark.parse(members.text("watermark", 128))
         told = members.take("canary")
         canary = None if told is None else Canary.from_json(told, "batch.canary.")
-        return cls(changes, watermark, more=members.take("more") is True, canary=canary)
+        more, floor = members.take("more") is True, members.maybe_integer("floor")
+        return cls(changes, watermark, more=more, canary=canary, floor=floor)
 
 
 def _change_to_json(change: Change) -> JsonObject:

@@ -22,6 +22,7 @@ from resolver.app import Resolver, create_app
 from resolver.asgi import Route
 from resolver.config import ResolverSettings
 from resolver.edge import make_protocol
+from resolver.metrics import Metrics
 from resolver.native import negotiate
 from resolver.proof import ROUTE as PROOF_ROUTE, ProofRoute
 from resolver.shared import Memory
@@ -33,6 +34,7 @@ from tierlink import server
 from tierlink.anchor import follow_root
 from tierlink.database import sourced
 from tierlink.ending import Ending
+from tierlink.neighbourhood import neighbourhood
 from tierlink.node import Node, say
 
 REPLAY_LAG = (
@@ -62,12 +64,16 @@ async def serve(
     node: Node, url: str, sockets: list[socket.socket], ending: Ending, manner: Manner
 ) -> None:
     """Answer on these sockets, from this database, until the end."""
-    async with sourced(node, url) as (store, source):
+    async with contextlib.AsyncExitStack() as stack:
+        store, source = await stack.enter_async_context(sourced(node, url))
+        verifier, metrics = Verifier(await trust(store)), Metrics()
+        around = await stack.enter_async_context(neighbourhood(node, source, verifier, metrics))
         reading = Resolver(
-            source,
-            Verifier(await trust(store)),
+            around.source,
+            verifier,
             node.resolver,
             memory=memory(node.resolver),
+            metrics=metrics,
         )
         reading.metrics.gauge(*REPLAY_LAG, lambda: source.replay_lag)
         app = create_app(
@@ -76,7 +82,7 @@ async def serve(
             checks=(ending.unready,),
         )
         async with manner.follow(reading):
-            door = make_protocol(reading.answers, negotiate)
+            door = make_protocol(reading.answers, negotiate, ask=reading.ask)
             beside = partial(
                 together, manner.announce, partial(follow_root, store, reading.verifier)
             )
@@ -112,9 +118,12 @@ async def following(reading: Resolver) -> AsyncIterator[None]:
         await reading.stop()
 
 
-def routes(reading: Resolver) -> tuple[Route, ...]:
-    """Return the front ends of a resolver beside the native one."""
-    tracer = Tracer(reading.source, reading.verifier, boottime)
+def routes(reading: Resolver, tracer: Tracer | None = None) -> tuple[Route, ...]:
+    """Return the front ends of a resolver beside the native one.
+
+    Without a `tracer` that speaks to other nodes, traces end at what they serve.
+    """
+    tracer = tracer or Tracer(reading.source, reading.verifier, boottime)
     return (
         Route("/v1/trace/", tracer.handle),
         Route(PROOF_ROUTE, ProofRoute(reading.prover)),

@@ -14,6 +14,7 @@ from schemas.errors import BadInput
 from schemas.keys import b64encode
 
 KEK_BYTES = 32
+KEYRING = "keyring.key"  # in the data folder
 
 T = TypeVar("T", bound=BaseSettings)
 
@@ -62,7 +63,7 @@ def load(kind: type[T]) -> T:
 
 def keyring_key(data_dir: Path) -> bytes:
     """Return the key that encrypts hosted keys in this folder, made on the first start (0600)."""
-    path = data_dir / "keyring.key"
+    path = data_dir / KEYRING
     if not path.exists():
         private_write(path, b64encode(secrets.token_bytes(KEK_BYTES)) + "\n", keep=True)
     from registry.config import decode_key  # noqa: PLC0415  (a partner's client has no registry)

@@ -36,20 +36,24 @@ from registry.keyring import Keyring
 from registry.reader import Reader
 from registry.store.engine import Store
 from registry.verifiers import Verifiers
-from resolver.answers import Answers
+from resolver.answers import Answers, boottime
 from resolver.app import Resolver, create_app as create_resolver
 from resolver.edge import make_protocol
+from resolver.metrics import Metrics
 from resolver.native import negotiate
 from resolver.trust import Verifier
 from schemas.chain import Trust
 from schemas.errors import TierlinkError
 from schemas.identifier import Prefix
 from schemas.policy import LogPolicy
-from tierlink import migrations, server
+from tierlink import collecting, migrations, server
 from tierlink.anchor import follow_root, offline
 from tierlink.database import opened
 from tierlink.ending import Ending
+from tierlink.federating import Speaker, deliverer, going_on, membership, works
+from tierlink.housekeeping import Measured, housekeeper
 from tierlink.log import keeping
+from tierlink.neighbourhood import neighbourhood
 from tierlink.node import Node, say
 from tierlink.resolving import bundle, following, greeting, memory, routes, together
 from tierlink.settings import NodeSettings, private_write
@@ -60,6 +64,10 @@ REGISTRY_PATHS = (
     "/v1/challenges",
     "/v1/identifiers",
     "/v1/links",
+    "/v1/grants",
+    "/v1/proposals",
+    "/v1/deliveries",
+    "/v1/epcis",
     "/v1/trust",
     "/v1/roots",
     "/v1/log",
@@ -122,18 +130,22 @@ async def _registry(node: Node, url: str, sockets: list[socket.socket]) -> None:
         keyring = node.keyring()
         await _founded(store, keyring, node)
         async with keeping(store, keyring, node.registry, node.node.data_dir, clock) as log:
-            app = create_registry(
-                _deps(node, store, keyring, log.policy, ending=ending, verifiers=verifiers)
+            metrics = Metrics()
+            keeper = housekeeper(store, node.registry, metrics)
+            app = Measured(
+                create_registry(
+                    _deps(node, store, keyring, log.policy, ending=ending, verifiers=verifiers)
+                ),
+                metrics,
             )
             door = make_protocol(Answers(1), negotiate)  # no answers, the same limits
             sing = partial(canary.sing, store)
-            beside = partial(together, greeting(node, sockets), log.sequencer.run, sing)
-            await server.serve(app, door, sockets, beside, ending=ending)
+            beside = partial(together, greeting(node, sockets), log.sequencer.run, sing, keeper.run)
+            collecting.settle()
+            await server.serve(cast("ASGIApp", app), door, sockets, beside, ending=ending)
 
 
 async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
-    from tierlink.sample.loading import load as load_sample  # noqa: PLC0415  (needs the client, roles do not)
-
     ending = node.ending()
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened(url, node.registry.database_pool))
@@ -143,11 +155,17 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
         log = await stack.enter_async_context(
             keeping(store, keyring, node.registry, node.node.data_dir, clock)
         )
-        loaded = asyncio.Event()
-        trust = Trust.parse(bundle(founded.roots, ()))
-        reading = Resolver(
-            Reader(store), Verifier(trust), node.resolver, memory=memory(node.resolver)
+        verifier, metrics = Verifier(Trust.parse(bundle(founded.roots, ()))), Metrics()
+        around = await stack.enter_async_context(
+            neighbourhood(node, Reader(store, ttl=node.place.ttl), verifier, metrics)
         )
+        follower = await stack.enter_async_context(membership(node, store, keyring, clock))
+        reading = Resolver(
+            around.source, verifier, node.resolver, memory=memory(node.resolver), metrics=metrics
+        )
+        speaker = Speaker(store, keyring, node.place.speaks)
+        tracer, hop_routes = going_on(around, verifier, boottime, speaker)
+        loaded = asyncio.Event()
         app = Both(
             create_registry(
                 _deps(node, store, keyring, log.policy, ending=ending, verifiers=verifiers)
@@ -156,34 +174,50 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
                 "ASGIApp",
                 create_resolver(
                     reading,
-                    routes=routes(reading),
+                    routes=(*hop_routes, *routes(reading, tracer)),
                     checks=(
                         lambda: "" if loaded.is_set() else "sample: still being loaded",
                         ending.unready,
                     ),
-                    degraded=(log.amiss,),
+                    degraded=(log.amiss, *(() if follower is None else (follower.amiss,))),
                 ),
             ),
         )
-
-        async def prepare() -> None:
-            operator = _operator_key(node.node.data_dir)
-            base = server.url_of(sockets[0], node.node.host)
-            if node.node.sample != "none":
-                await load_sample(
-                    base, operator, node.node.data_dir, recover=partial(_new_key, store), say=say
-                )
-            await _write_trust(store, node.node.data_dir, log.policy)
-            loaded.set()
-            _greet(base, node.node)
-            await _keep_trust(store, node.node.data_dir, log.policy)
-
         async with following(reading):
-            door = make_protocol(reading.answers, negotiate)
-            follow = partial(follow_root, store, reading.verifier)
-            sing = partial(canary.sing, store)
-            beside = partial(together, prepare, log.sequencer.run, follow, sing)
+            door = make_protocol(reading.answers, negotiate, ask=reading.ask)
+            keeper = housekeeper(store, node.registry, reading.metrics)
+            beside = partial(
+                together,
+                partial(_prepare, node, store, log.policy, sockets, loaded),
+                log.sequencer.run,
+                partial(follow_root, store, reading.verifier),
+                partial(canary.sing, store),
+                keeper.run,
+                *works(follower, deliverer(store, around)),
+            )
+            collecting.settle()
             await server.serve(app, door, sockets, beside, ending=ending)
+
+
+async def _prepare(
+    node: Node,
+    store: Store,
+    policy: LogPolicy,
+    sockets: list[socket.socket],
+    loaded: asyncio.Event,
+) -> None:
+    """Load the sample where there is to be one, tell what to try, and keep trust.json true."""
+    from tierlink.sample.loading import load as load_sample  # noqa: PLC0415  (needs the client, roles do not)
+
+    data_dir = node.node.data_dir
+    base = server.url_of(sockets[0], node.node.host)
+    if node.node.sample != "none" and node.place.role == "root":
+        operator = _operator_key(data_dir)
+        await load_sample(base, operator, data_dir, recover=partial(_new_key, store), say=say)
+    await _write_trust(store, data_dir, policy)
+    loaded.set()
+    _greet(base, node.node)
+    await _keep_trust(store, data_dir, policy)
 
 
 class Both:
@@ -217,6 +251,8 @@ def _deps(
         policy=policy,
         unready=ending.unready,
         verifiers=verifiers,
+        here=node.here,
+        ttl=node.place.ttl,
     )
 
 

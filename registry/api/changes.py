@@ -37,7 +37,9 @@ class ChangesQuery(BaseModel):
     responses={
         200: {
             "description": "at once, also when nothing changed; without `after` just the "
-            "watermark of now, and of another history than that of `after` likewise",
+            "watermark of now, and of another history than that of `after` likewise. `floor` is "
+            "there where not every change since `after` is kept: all from that position on are, "
+            "and what was read below it may be outdated",
             "content": {"application/json": {"example": _EXAMPLE}},
         },
         **problems(400, 503),

@@ -51,6 +51,16 @@ async def keep(tx: WriteTx, api_key_id: str, key: str, kept: Kept) -> None:
     )
 
 
-async def sweep(tx: WriteTx, before: datetime) -> None:
-    """Forget old answers."""
-    await tx.connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
+async def sweep(tx: WriteTx, before: datetime, limit: int) -> int:
+    """Forget at most so many old answers, oldest first; return how many."""
+    old = (
+        select(idempotency.c.api_key_id, idempotency.c.key)
+        .where(idempotency.c.created_at < before)
+        .order_by(idempotency.c.created_at)
+        .limit(limit)
+        .subquery()
+    )
+    statement = delete(idempotency).where(
+        idempotency.c.api_key_id == old.c.api_key_id, idempotency.c.key == old.c.key
+    )
+    return (await tx.connection.execute(statement)).rowcount

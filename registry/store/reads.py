@@ -152,7 +152,7 @@ RECOVERED = "coalesce((SELECT w.stats_reset::text FROM pg_stat_get_wal() AS w), 
 
 # The timeline is asked for every time: a connection outlives the promotion of its server. Other
 # functions that know it lag behind a promotion (docs/operations.md).
-_MOMENT = f"""
+MOMENT = f"""
 moment AS MATERIALIZED (
     SELECT
         (SELECT s.system_identifier::text FROM pg_control_system() AS s) AS system,
@@ -237,7 +237,7 @@ edge AS MATERIALIZED (
                 row_number() OVER (ORDER BY e.far, e.type, e.lifecycle, e.occurrence) AS place
             FROM edges AS e
             WHERE e.unit = v.unit AND e.near = v.key AND e.direction = v.direction
-                AND {shown("$6")} = 2
+                AND e.sides <> 0 AND {shown("$6")} = 2
             ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
         ) AS e
         WHERE v.unit = a.unit AND v.key = a.key
@@ -245,7 +245,10 @@ edge AS MATERIALIZED (
     ) AS e
 )"""
 
-_LINKS_OF_LEVEL = f"""
+
+def _links_of_level(there: str) -> str:
+    """Return the CTE `edge` of a level; `there` is the condition on an edge `e` to count."""
+    return f"""
 edge AS MATERIALIZED (
     SELECT {_EDGE_COLUMNS}, e.shown,
         row_number() OVER (ORDER BY e.near, e.far, e.type, e.lifecycle, e.occurrence) AS rank
@@ -259,30 +262,66 @@ edge AS MATERIALIZED (
             SELECT {_EDGE_COLUMNS}, s.shown
             FROM edges AS e CROSS JOIN LATERAL (SELECT {shown("$7")} AS shown) AS s
             WHERE e.unit = v.unit AND e.near = v.key AND e.direction = $6
-                AND s.shown IS NOT NULL
+                AND {there} AND s.shown IS NOT NULL
             ORDER BY e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
         ) AS e
         ORDER BY v.key COLLATE "C", e.far, e.type, e.lifecycle, e.occurrence LIMIT $5
     ) AS e
 )"""
 
-# Both sides are looked up, also the one that does not stand: what it took back it says too.
-_STATED = """
+
+# The end that speaks for a side of an edge `e`, as conditions on a statement `x`.
+_NEAR_SIDE = """x.unit = e.unit AND x.link_key = e.link_key
+            AND x.side = CASE e.direction WHEN 'upstream' THEN 'downstream' ELSE 'upstream' END"""
+_FAR_SIDE = "x.unit = e.far_unit AND x.link_key = e.link_key AND x.side = e.direction"
+
+
+def _stated(statements: str) -> str:
+    """Return the CTE `stated`: of each edge in `edge` what `statements` reads of its sides."""
+    return f"""
 stated AS MATERIALIZED (
     SELECT e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, s.side, e.rank, s.envelope
     FROM (
         SELECT w.unit, w.near, w.direction, w.far, w.type, w.lifecycle, w.occurrence, w.far_unit,
             w.link_key, w.rank FROM edge AS w WHERE w.shown = 2
-    ) AS e CROSS JOIN LATERAL (
-        SELECT x.side, x.envelope FROM assertions AS x
-        WHERE x.unit = e.unit AND x.link_key = e.link_key
-            AND x.side = CASE e.direction WHEN 'upstream' THEN 'downstream' ELSE 'upstream' END
-        UNION ALL
-        SELECT x.side, x.envelope FROM assertions AS x
-        WHERE x.unit = e.far_unit AND x.link_key = e.link_key AND x.side = e.direction
-        OFFSET 0
-    ) AS s
+    ) AS e CROSS JOIN LATERAL ({statements}) AS s
 )"""
+
+
+# Both sides are looked up, also the one that does not stand: what it took back it says too.
+_STATED = _stated(f"""
+        SELECT x.side, x.envelope FROM assertions AS x WHERE {_NEAR_SIDE}
+        UNION ALL
+        SELECT x.side, x.envelope FROM assertions AS x WHERE {_FAR_SIDE}
+        OFFSET 0
+    """)
+
+# As of a time, $12: what had been recorded by then. A statement from before that was noted counts
+# from when it was issued.
+_BY_THEN = "coalesce(x.recorded_at, to_timestamp(x.issued_at)) <= to_timestamp($12::float8)"
+
+
+def _newest_by_then(side: str) -> str:
+    return f"""
+        (SELECT x.side, x.envelope FROM (
+            SELECT x.side, x.version, x.envelope FROM assertions AS x WHERE {side} AND {_BY_THEN}
+            UNION ALL
+            SELECT x.side, x.version, x.envelope FROM assertion_history AS x
+            WHERE {side} AND {_BY_THEN}
+        ) AS x ORDER BY x.version DESC LIMIT 1)"""
+
+
+_STATED_BY_THEN = _stated(f"{_newest_by_then(_NEAR_SIDE)} UNION ALL {_newest_by_then(_FAR_SIDE)}")
+# An edge of which nothing was known yet does not count: it would use up the limit unseen.
+_KNOWN_BY_THEN = (
+    "("
+    + " OR ".join(
+        f"EXISTS (SELECT FROM {table} AS x WHERE {side} AND {_BY_THEN})"
+        for table in ("assertions", "assertion_history")
+        for side in (_NEAR_SIDE, _FAR_SIDE)
+    )
+    + ")"
+)
 
 _FAR_PREFIXES = """
     UNION
@@ -341,7 +380,7 @@ FROM seed AS r"""
 
 FETCH_WHOLE = _statement(
     (
-        _MOMENT,
+        MOMENT,
         _ASKED,
         _OWN,
         _LINEAGE,
@@ -353,24 +392,31 @@ FETCH_WHOLE = _statement(
     (_SELECT_MOMENT, _select_records("lineage"), _SELECT_RULES, _SELECT_LINKS, _SELECT_PREFIXES),
 )
 FETCH_RECORDS = _statement(
-    (_MOMENT, _ASKED, _OWN, _prefixes("")),
+    (MOMENT, _ASKED, _OWN, _prefixes("")),
     (_SELECT_MOMENT, _select_records("seed"), _SELECT_RULES, _SELECT_PREFIXES),
 )
-STATES = _statement((_MOMENT, _ASKED, _OWN), (_SELECT_MOMENT, _SELECT_STATES, _SELECT_RULES))
-EDGES = _statement(
-    (
-        _MOMENT,
-        _ASKED_ON_THE_WAY,
-        granted("a.entry", "a.steps", "$8", "$9"),
-        _LINKS_OF_LEVEL,
-        _STATED,
-        _prefixes(_FAR_PREFIXES),
-    ),
-    (_SELECT_MOMENT, _SELECT_LINKS, _SELECT_BLINDED, _SELECT_PREFIXES),
-)
+STATES = _statement((MOMENT, _ASKED, _OWN), (_SELECT_MOMENT, _SELECT_STATES, _SELECT_RULES))
+
+
+def _edges_statement(there: str, stated: str) -> str:
+    return _statement(
+        (
+            MOMENT,
+            _ASKED_ON_THE_WAY,
+            granted("a.entry", "a.steps", "$8", "$9"),
+            _links_of_level(there),
+            stated,
+            _prefixes(_FAR_PREFIXES),
+        ),
+        (_SELECT_MOMENT, _SELECT_LINKS, _SELECT_BLINDED, _SELECT_PREFIXES),
+    )
+
+
+EDGES = _edges_statement("e.sides <> 0", _STATED)
+EDGES_AS_OF = _edges_statement(_KNOWN_BY_THEN, _STATED_BY_THEN)
 # xmin bounds the read from above: what is still open, or began after one that is, comes later.
 CHANGES = f"""
-WITH{_MOMENT}
+WITH{MOMENT}
 SELECT m.system, m.timeline, m.incarnation, m.xmin, m.standby, m.recovered,
     k.xid AS canary, extract(epoch FROM clock_timestamp() - k.at)::float8 AS age,
     (SELECT n.changes_since FROM node AS n WHERE n.id = 1) AS since,
@@ -407,16 +453,21 @@ async def edges(
     direction: str,
     limit: int,
     viewer: Viewer,
+    as_of: float | None = None,
 ) -> Read:
-    """Read up to `limit` links of a whole level, and the prefixes of those who state them."""
+    """Read up to `limit` links of a whole level, and the prefixes of those who state them.
+
+    Unix seconds `as_of` bring what had been recorded by then: links that stand no longer, too.
+    """
     rows = await driver.fetch(
-        EDGES,
+        EDGES if as_of is None else EDGES_AS_OF,
         *_asked([near.identifier for near in level]),
         limit,
         direction,
         *viewing(viewer),
         [near.entry.text for near in level],
         [near.steps for near in level],
+        *(() if as_of is None else (as_of,)),
     )
     return _sorted(rows)
 

@@ -242,6 +242,8 @@ assertions = Table(
     Column("issued_at", BigInteger, nullable=False),
     _text("digest"),
     Column("envelope", Text, nullable=False),
+    # Null where that was before it was noted: then `issued_at` counts.
+    Column("recorded_at", DateTime(timezone=True), server_default=func.clock_timestamp()),
     PrimaryKeyConstraint("unit", "link_key", "side"),
 )
 
@@ -257,11 +259,13 @@ assertion_history = Table(
     _text("digest"),
     Column("envelope", Text, nullable=False),
     _now("replaced_at"),
+    Column("recorded_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("unit", "link_key", "side", "version"),
 )
 
-# A link as seen from one of its ends, one row at each end, there while any side stands: what a
-# walk reads. `direction` is where `far` lies: "upstream" or "downstream" of `near`.
+# A link as seen from one of its ends, one row at each end: what a walk reads. `direction` is where
+# `far` lies: "upstream" or "downstream" of `near`. Where no side stands any more the row is there
+# for questions of the past alone.
 edges = Table(
     "edges",
     metadata,
@@ -274,7 +278,7 @@ edges = Table(
     _text("occurrence"),
     Column("far_unit", BigInteger, nullable=False),
     _text("link_key"),
-    # Which sides stand: bit 1 upstream, bit 2 downstream.
+    # Which sides stand: bit 1 upstream, bit 2 downstream. 0: both took it back.
     Column("sides", SmallInteger, nullable=False),
     PrimaryKeyConstraint("unit", "near", "direction", "far", "type", "lifecycle", "occurrence"),
 )
@@ -356,6 +360,28 @@ grants = Table(
     Column("envelope", Text, nullable=False),
     PrimaryKeyConstraint("unit", "id"),
     Index(None, "unit", "grantee"),
+)
+
+# What holders say is recalled, the newest version of each id, and what the issued ones mark.
+notices = Table(
+    "notices",
+    metadata,
+    Column("unit", BigInteger, nullable=False),  # of the issuer
+    _text("id"),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    PrimaryKeyConstraint("unit", "id"),
+)
+
+notice_marks = Table(
+    "notice_marks",
+    metadata,
+    Column("unit", BigInteger, nullable=False),
+    _text("identifier"),
+    _text("id"),
+    PrimaryKeyConstraint("unit", "identifier", "id"),
 )
 
 # EPCIS events that holders captured, each once by its hash; `declared` is when it was said to be
@@ -503,6 +529,8 @@ DISTRIBUTED = frozenset(
         grants,
         identifier_history,
         identifiers,
+        notice_marks,
+        notices,
         rules,
     }
 )

@@ -113,6 +113,38 @@ def test_trust_file_is_written(battery):
     assert len(document["delegations"]) >= 7
 
 
+def test_the_events_of_the_readme(battery):
+    """Captured once however often, traced, and exported as events that can be captured again."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    document = readme.partition("cathode.json <<'EOF'\n")[2].partition("\nEOF\n")[0]
+    (battery.data_dir / "cathode.json").write_text(document)
+    call = ("epcis", "capture", str(battery.data_dir / "cathode.json"), "--as", "88.118.104")
+    told = [battery.cli(*call).stdout.decode().splitlines()[1:] for _ in range(2)]
+    assert told == [
+        ["events       2 captured", "links        2"],
+        ["events       2 known", "links        0"],
+    ]
+    lot = "88.118.104/LFP26-L26111801"
+    done = battery.cli("trace", lot, "--json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    trace = json.loads(done.stdout)
+    assert trace["edges"][-1]["upstream"] == "88.118.101/LC995-L26080301"
+    with battery.client() as client:
+        answer = client.get(f"/v1/trace/{lot}", headers={"accept": "application/ld+json"})
+    events = answer.json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]
+    again = json.loads(document) | {"epcisBody": {"eventList": events}}
+    done = battery.cli(
+        *("epcis", "capture", "-", "--as", "88.118.104", "--proceed", "--json"),
+        stdin=json.dumps(again),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["events"]["captured"] == len(events) == 2
+    assert json.loads(battery.cli("trace", lot, "--json").stdout)["nodes"] == trace["nodes"]
+    refused = battery.cli("epcis", "capture", "-", "--as", "88.118.106", stdin=document)
+    assert refused.returncode == 1
+    assert b"begins under the prefix of somebody else" in refused.stderr
+
+
 def test_sigterm_ends_it_cleanly_and_a_second_start_finds_its_data():
     with short_folder() as folder:
         data = folder / "a path with spaces, and 标识"

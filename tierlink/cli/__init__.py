@@ -13,9 +13,13 @@ import sys
 import typer
 
 from . import (
+    backup,
     custody,
+    epcis,
+    grants,
     identifiers,
     imports,
+    integrity,
     keys,
     links,
     node,
@@ -43,6 +47,8 @@ app.command("up")(node.up)
 app.command("migrate")(node.migrate)
 app.command("registry")(node.registry)
 app.command("resolver")(node.resolver)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("witness")(witness.witness)
 app.command("keygen")(keys.keygen)
 app.command("allocate")(prefixes.allocate)
@@ -56,7 +62,10 @@ app.command("register")(identifiers.register)
 app.command("update")(identifiers.update)
 app.command("retire")(identifiers.retire)
 app.command("import")(imports.import_)
+app.command("integrity")(integrity.integrity)
 app.command("link")(links.link)
+app.add_typer(grants.grant, name="grant")
+app.add_typer(epcis.epcis, name="epcis")
 app.command("resolve")(identifiers.resolve)
 app.command("trace")(trace.trace)
 app.command("proof")(proof.proof)

@@ -25,11 +25,11 @@ from urllib.parse import quote
 from tierlink.embedded import postmaster, socket_folder
 from tierlink.embedded.account import choose
 from tierlink.embedded.cluster import DATABASE, ROLE, Cluster
-from tierlink.embedded.failure import EmbeddedFailed
+from tierlink.embedded.failure import EmbeddedFailed, InUse
 from tierlink.embedded.postmaster import Postmaster
 from tierlink.embedded.wheel import binaries
 
-__all__ = ["EmbeddedFailed", "EmbeddedPostgres", "start", "stop"]
+__all__ = ["EmbeddedFailed", "EmbeddedPostgres", "guest", "start", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,25 @@ def start(data_dir: Path, *, log: Callable[[str], None] = lambda _: None) -> Emb
     except BaseException:
         lock.close()
         raise
-    url = f"postgresql+asyncpg://{ROLE}@/{DATABASE}?host={quote(str(socket_dir), safe='/')}"
-    return EmbeddedPostgres(data_dir, url, cluster, server, lock)
+    return EmbeddedPostgres(data_dir, _url(socket_dir), cluster, server, lock)
+
+
+def guest(data_dir: Path) -> str | None:
+    """Return the URL of the server that another process runs in a folder, None where none does.
+
+    For whoever comes for a moment, as the same user: it ends when its owner ends. Raise
+    `EmbeddedFailed` where it is not ready.
+    """
+    try:
+        _locked(data_dir).close()
+    except InUse as err:
+        socket_dir = postmaster.listening(data_dir / "pg")
+        if socket_dir is None:
+            raise EmbeddedFailed(
+                f"the database in {data_dir} is starting or stopping", fix="Try again in a moment"
+            ) from err
+        return _url(socket_dir)
+    return None
 
 
 def stop(server: EmbeddedPostgres) -> None:
@@ -81,6 +98,10 @@ def stop(server: EmbeddedPostgres) -> None:
         socket_folder.discard(server._cluster)  # noqa: SLF001
     finally:
         server._lock.close()  # noqa: SLF001
+
+
+def _url(socket_dir: Path) -> str:
+    return f"postgresql+asyncpg://{ROLE}@/{DATABASE}?host={quote(str(socket_dir), safe='/')}"
 
 
 def _prepared(data_dir: Path) -> Path:
@@ -110,7 +131,7 @@ def _locked(data_dir: Path) -> TextIO:
     except BlockingIOError as err:
         holder = lock.read().strip() or "unknown"
         lock.close()
-        raise EmbeddedFailed(
+        raise InUse(
             f"another process (pid {holder}) is using the database in {data_dir}",
             fix="Stop it first, or choose another TIERLINK_DATA_DIR",
         ) from err

@@ -16,3 +16,7 @@ class EmbeddedFailed(TierlinkError):
 
     def __str__(self) -> str:
         return f"{self.detail}. {self.fix}" if self.fix else self.detail
+
+
+class InUse(EmbeddedFailed):
+    """Another live process uses the folder."""

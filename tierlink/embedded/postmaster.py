@@ -77,6 +77,16 @@ class Postmaster:
         raise EmbeddedFailed(f"PostgreSQL (pid {self.process.pid}) does not stop")
 
 
+def listening(path: Path) -> Path | None:
+    """Return where the server of a cluster folder listens, None where none is ready."""
+    try:
+        lines = (path / "postmaster.pid").read_text().split("\n")
+    except FileNotFoundError:
+        return None
+    ready = len(lines) > _STATUS and lines[_STATUS].strip() == "ready"
+    return Path(lines[_SOCKET_DIR]) if ready else None
+
+
 def attach(cluster: Cluster) -> Postmaster | None:
     """Return the server that an earlier, killed user of the cluster left running."""
     process = _survivor(cluster)

@@ -47,6 +47,12 @@ def binaries(account: Account, data_dir: Path) -> Path:
     return copy / _TREE / "bin"
 
 
+def client_tools() -> Path | None:
+    """Return the folder of `pg_dump` and `pg_restore` for ourselves, None without the wheel."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    return None if spec is None else _site_packages() / _TREE / "bin"
+
+
 def _site_packages() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:

@@ -80,8 +80,8 @@ class Herald(Poller):
     def apply(self, batch: Batch, asked_at: float, *, floor: int | None = None) -> None:
         """H2: hand a batch on."""
         found, known = batch.watermark, self.watermark
-        if known is None or known.epoch != found.epoch:
-            known = None
+        if known is None or known.epoch != found.epoch or batch.floor is not None:
+            known = None  # nobody has what this batch follows
             self._recent.clear()
             self._floor = found.position if floor is None else floor
         else:  # a node that is behind the last one takes nothing back

@@ -5,8 +5,6 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from registry import idempotency
-
 BODY = {"prefix": "88.118", "organisation": {"name": "试验"}}
 
 
@@ -116,24 +114,3 @@ async def test_keys_are_visible_ascii(registry, text):
 
 async def test_the_longest_key(registry):
     assert (await allocate(registry, idempotency_key="x" * 255)).status_code == 201
-
-
-async def test_old_answers_and_challenges_are_swept(registry):
-    await allocate(registry)
-    await registry.post(
-        "/v1/challenges", {"prefix": "88.118", "kid": "x" * 43}, key=registry.operator
-    )
-    async with registry.store.write() as tx:
-        await tx.connection.execute(
-            text("UPDATE idempotency SET created_at = to_timestamp(:now)"),
-            {"now": registry.clock()},
-        )
-        await idempotency.sweep(tx, registry.clock() + 600)
-    assert await number(registry, "challenges") == 1
-    async with registry.store.write() as tx:
-        await idempotency.sweep(tx, registry.clock() + 601)
-    assert await number(registry, "challenges") == 0
-    assert await number(registry, "idempotency") == 1
-    async with registry.store.write() as tx:
-        await idempotency.sweep(tx, registry.clock() + 48 * 3600 + 1)
-    assert await number(registry, "idempotency") == 0
