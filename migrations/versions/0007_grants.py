@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("envelope", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("unit", "id", name="pk_grants"),
     )
-    op.create_index("ix_grants_unit", "grants", ["unit", "grantee"])
+    op.create_index("ix_grants_unit_grantee", "grants", ["unit", "grantee"])
 
 
 def downgrade() -> None:

@@ -521,7 +521,6 @@ DISTRIBUTED = frozenset(
         assertions,
         batches,
         changes,
-        deliveries,
         disclosures,
         edges,
         epcis_captures,
@@ -549,11 +548,13 @@ REFERENCE = frozenset(
     }
 )
 
-# The node's own, on one machine: its log (ADR 12), and what is kept of requests for hours.
+# The node's own, on one machine: its log (ADR 12), what is kept of requests for hours, and what is
+# on its way to other nodes.
 OWN = frozenset(
     {
         canary,
         challenges,
+        deliveries,
         idempotency,
         log_checkpoint,
         log_entry,
