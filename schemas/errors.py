@@ -7,6 +7,7 @@
     │   ├── BadLink                 400 link_invalid
     │   ├── BadGrant                400 grant_invalid
     │   ├── BadNotice               400 notice_invalid
+    │   ├── BadEvent                400 epcis_invalid        names the event and its member
     │   ├── BadQuery                400 query_invalid
     │   └── VerifyError             400 E_…                  a verdict of envelope, chain, answer
     ├── Unauthenticated             401 unauthenticated
@@ -33,7 +34,9 @@
     ├── PreconditionRequired        428 precondition_required
     └── Unavailable                 503 unavailable          carries retry_after
         ├── TooManyUnknown          429 too_many_unknown
-        └── ProofPending            503 proof_pending
+        ├── ProofPending            503 proof_pending
+        └── PeerFailed              502 peer_failed          names the node, and why
+            └── PeerUnreachable     503 peer_unreachable
 
 Raised early with the offending value; translated once, at an edge: `problem()` for HTTP
 (RFC 9457), an exit code on the command line. Anything else that escapes is a bare 500.
@@ -141,6 +144,33 @@ class BadNotice(BadInput):
 
     code = "notice_invalid"
     title = "Invalid notice"
+
+
+class BadEvent(BadInput):
+    """Not an EPCIS 2.0 document or event, or one that says what cannot be."""
+
+    code = "epcis_invalid"
+    title = "Invalid EPCIS event"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        event: int | None = None,
+        member: str = "",
+        value: object = None,
+        position: int | None = None,
+        fix: str | None = None,
+    ) -> None:
+        """Say which event of the document is at fault, from 0, and which of its members."""
+        super().__init__(detail, value=value, position=position, fix=fix)
+        self.event = event
+        self.member = member
+
+    def problem(self) -> dict[str, object]:
+        """Return the problem document, with the place of the fault."""
+        place = {"event": self.event, "member": self.member or None}
+        return super().problem() | {name: at for name, at in place.items() if at is not None}
 
 
 class BadQuery(BadInput):
@@ -375,3 +405,36 @@ class ProofPending(Unavailable):
 
     code = "proof_pending"
     title = "Not in the log yet"
+
+
+class PeerFailed(Unavailable):
+    """Another node, which serves the prefix, said nothing that can be believed."""
+
+    code = "peer_failed"
+    status = 502
+    title = "Other node failed"
+
+    def __init__(self, origin: str, detail: str, *, reason: str = "", retry_after: int = 1) -> None:
+        """Name the node; `reason` is a verdict code or a word for why, empty where none fits."""
+        super().__init__(detail, retry_after=retry_after)
+        self.value = origin
+        self.reason = reason
+
+    def again(self) -> PeerFailed:
+        """Return another error that says the same, for another who waits."""
+        return type(self)(
+            str(self.value), self.detail, reason=self.reason, retry_after=self.retry_after
+        )
+
+    def problem(self) -> dict[str, object]:
+        """Return the problem document, with the reason."""
+        body = super().problem()
+        return {**body, "reason": self.reason} if self.reason else body
+
+
+class PeerUnreachable(PeerFailed):
+    """Another node, which serves the prefix, cannot be reached or is too slow or too busy."""
+
+    code = "peer_unreachable"
+    status = 503
+    title = "Other node unreachable"

@@ -15,7 +15,8 @@ from schemas.errors import TierlinkError
 
 _REF = "#/components/schemas/Problem"
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
-_NO_KEY = ("/batch", "/v1/source", "/v1/source/edges")  # streams and reads: nothing to repeat
+# Streams and reads have nothing to repeat, and an event is captured once by its hash.
+_NO_KEY = ("/batch", "/v1/source", "/v1/source/edges", "/v1/epcis/capture")
 
 _EXAMPLES: Mapping[int, TierlinkError] = {
     400: errors.BadIdentifier(
@@ -24,6 +25,7 @@ _EXAMPLES: Mapping[int, TierlinkError] = {
     401: errors.Unauthenticated("the API key has expired", fix="ask for a new one"),
     403: errors.Forbidden("the API key is for 88.118.8, not for 88.118.9", value="88.118.9"),
     404: errors.PrefixNotFound("nobody was allocated 88.118.9", value="88.118.9"),
+    406: errors.NotAcceptable("GS1-EPCIS-Version is not spoken here", value="1.2"),
     409: errors.Conflict("88.118.8 is allocated already", value="88.118.8", code="prefix_taken"),
     410: errors.Retired("88.118.8/A-1 was retired", value="88.118.8/A-1"),
     412: errors.VersionStale("version 3 stands", value=2, fix="read it again"),
