@@ -8,15 +8,18 @@ STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help dev up test lint fix load bench lock clean
+.PHONY: help dev up federation test lint fix load bench lock clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  \033[1m%-6s\033[0m %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' Makefile
 
 dev: $(STAMP) ## make .venv with everything needed to work on tierlink
 
 up: $(STAMP) ## start a node with its database and the sample, in the foreground (TIERLINK_PORT, TIERLINK_DATA_DIR, …)
 	@exec $(BIN)/tierlink up
+
+federation: $(STAMP) ## start four nodes of as many companies on this machine, in the foreground (ARGS="--port 0", TIERLINK_DATA_DIR)
+	@exec $(BIN)/tierlink federation $(ARGS)
 
 test: $(STAMP) ## run the tests; ARGS="-k word" picks some
 	$(BIN)/python -m pytest $(ARGS)

@@ -36,6 +36,7 @@ ORDER = (
     "startup",
     "service",
     "singles",
+    "trace",
 )  # first these, then whatever else there is
 
 

@@ -98,6 +98,9 @@ async def _take(tx: WriteTx, run: Sequence[Delegation], home: str | None) -> boo
     newest = run[-1]
     subject = newest.subject
     tokens = [item.envelope.token for item in run if item.envelope is not None]
+    row = await store.find(tx, subject)
+    if row is not None and row.sequence >= newest.sequence and row.home == home:
+        return False  # as nearly always: nobody is kept waiting for that
     known = await store.lock(tx, subject)
     row = await store.find(tx, subject) if known else None
     if row is None:

@@ -43,9 +43,11 @@ async def record(
 ) -> int:
     """Tell of one write under `prefix`; return its position (the transaction's xid).
 
-    `about` and `also` are as in `schemas.change.Change`; `digest` is the accepted envelope's, None
-    where nothing was signed (a suspension). `what` and `subject`, which is `about` where not
-    given, are those of the leaf that the log gains (`schemas.leaf`).
+    `about` and `also` are as in `schemas.change.Change`, but that of a grant `also` is the party it
+    was to before, where that was another; `digest` is the accepted envelope's, None where nothing
+    was signed (a suspension). `what` and `subject`, which is `about` where not given, are those of
+    the leaf that the log gains (`schemas.leaf`). By the subject of a link, and of a grant, it is
+    found whom the change may be told to, whether or not the log is.
     """
     row = (op, about, also, version, digest, what, subject)
     return await store.insert_change(tx, unit_of(prefix), row)

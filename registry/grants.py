@@ -32,9 +32,17 @@ from schemas.errors import (
     Unavailable,
     VerifyError,
 )
-from schemas.grant import GRANTED, REVOKED, Grant, check_grant, parse_grant, read_draft_grant
+from schemas.grant import (
+    ANYBODY,
+    GRANTED,
+    REVOKED,
+    Grant,
+    check_grant,
+    parse_grant,
+    read_draft_grant,
+)
 from schemas.identifier import Prefix
-from schemas.keys import B64, Signer
+from schemas.keys import B64, Signer, b64encode
 from schemas.leaf import What
 from schemas.successor import SKEW_SECONDS
 
@@ -84,11 +92,18 @@ async def state(
     if settled.changed:
         if not await store.put(tx, settled.said, settled.digest, settled.token):
             raise Unavailable("somebody else changes this grant")
-        await _tell(tx, settled)
+        before = None if token is None else parse_grant(token)[1]
+        await _tell(tx, settled, before, _subject(keyring, settled.said))
     return settled
 
 
-async def _tell(tx: WriteTx, settled: Settled[Grant]) -> None:
+def _subject(keyring: Keyring, grant: Grant) -> str:
+    # Ids can be guessed, as links can (`links`).
+    name = f"grant/{grant.id}"
+    return f"{name}/{b64encode(keyring.salt(f'{grant.grantor}/{name}'.encode()))}"
+
+
+async def _tell(tx: WriteTx, settled: Settled[Grant], before: Grant | None, subject: str) -> None:
     grant = settled.said
     await changes.record(
         tx,
@@ -96,9 +111,11 @@ async def _tell(tx: WriteTx, settled: Settled[Grant]) -> None:
         grant.grantor,
         str(grant.grantor),
         grant.version,
+        # Whom it was to before: he has to be told as well, and nobody else.
+        also="" if before is None or before.to == grant.to else str(before.to or ANYBODY),
         digest=settled.digest,
         what=What.GRANT,
-        subject=f"grant/{grant.id}",
+        subject=subject,
     )
 
 

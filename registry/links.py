@@ -20,7 +20,7 @@ names the digest that it replaces, and who was overtaken decides anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -46,7 +46,7 @@ from schemas.errors import (
     VerifyError,
 )
 from schemas.identifier import Identifier, Prefix
-from schemas.keys import Signer
+from schemas.keys import Signer, b64encode
 from schemas.leaf import What
 from schemas.link import ASSERTED, UPSTREAM, Assertion, Link, link_state, parse_assertion, stands
 from schemas.signed import check_speaks
@@ -88,6 +88,7 @@ class Speaker:
     caller: Caller
     chain: Chain
     voice: Voice
+    blind: Callable[[bytes], bytes]  # 16 bytes for a content, which nobody else can tell
 
     @property
     def prefix(self) -> Prefix:
@@ -117,7 +118,7 @@ async def find_speaker(
     signer: Signer | TierlinkError = KeyNotHosted("no draft is signed here")
     if drafts:
         signer = await _hosted(tx, keyring, chain, now)
-    return Speaker(caller, chain, Voice(signer, now))
+    return Speaker(caller, chain, Voice(signer, now), keyring.salt)
 
 
 async def _hosted(tx: ReadTx, keyring: Keyring, chain: Chain, now: int) -> Signer | TierlinkError:
@@ -298,13 +299,20 @@ async def _tell(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:
             also=one.assertion.far.text,
             digest=one.digest,
             what=What.LINK,
-            subject=f"{one.link_key}/{one.assertion.side}",
+            subject=_subject(speaker, one),
         )
         for _, one in sorted(outcomes.items())
         if isinstance(one, Stated) and one.changed
     ]
     if entries:
         await changes.record_many(tx, speaker.prefix, entries)
+
+
+def _subject(speaker: Speaker, one: Stated) -> str:
+    # Of a link everything but the statements can be guessed, and the salt of a prefix is told with
+    # the proof of any of its records: without more, guesses could be looked up in the log.
+    subject = f"{one.link_key}/{one.assertion.side}"
+    return f"{subject}/{b64encode(speaker.blind(subject.encode()))}"
 
 
 async def _send(tx: WriteTx, speaker: Speaker, outcomes: _Outcomes) -> None:

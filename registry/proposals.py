@@ -7,23 +7,27 @@ Anybody may send one: the signature is the authority, and says for whom. For eac
         that is held here nobody else brings statements
     P3  it verifies under that chain
     P4  the end that is held here is registered or covered, and not retired
-    P5  it is newer than what that side said last; the very same again changes nothing
-    P6  it is stored, the edge at either end kept in step, and told of, not to the log: that is in
-        the log of its own node
+    P5  it is newer than what that side said last; the same again, or an older one, changes nothing
+    P6  it is stored, and told of, not to the log: that is in the log of its own node
+    P7  the edges at both ends are kept in step, of all statements together and in key order, as
+        holders write theirs here: else two transactions could wait for each other
 
-The link is `proposed` until the end that is held here asserts it too; then it is mutual.
+The link is `proposed` until the end that is held here asserts it too; then it is mutual. That is
+said to nobody here: what was once shown to somebody he could send at any time, to find out how the
+link stands by now. Who speaks for the other end is told by a delivery, and sees it in the list of
+links. That an identifier is there or not is told, as by any look-up: records are public.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from registry import adoption, changes, prefixes, reader
 from registry.changes import Entry
 from registry.here import Here
 from registry.store import links as store
 from registry.store.engine import WriteTx
-from registry.store.links import OTHER, Statement
+from registry.store.links import Statement
 from schemas.chain import Chain
 from schemas.change import Op
 from schemas.envelope import Envelope
@@ -44,10 +48,10 @@ from schemas.successor import SKEW_SECONDS
 MOST = 100  # statements of one request
 
 
-async def receive(
+async def _receive(
     tx: WriteTx, token: object, delegations: Sequence[object], here: Here, now: int
-) -> str:
-    """Take one statement in; return the state of its link; raise what refuses it."""
+) -> tuple[Assertion, bool]:
+    """Take one statement in but for P7; tell whether it was new; raise what refuses it."""
     # P1
     envelope, said = parse_assertion(token)
     await _check_ours(tx, said)
@@ -61,14 +65,18 @@ async def receive(
     # P5 and P6
     current = await _newest(tx, said)
     before = None if current is None else parse_assertion(current.envelope)[1]
-    if current is None or current.digest != envelope.digest:
-        if before is not None and said.version <= before.version:
-            raise VersionStale(
-                f"version {before.version} of this side stands here", value=said.version
-            )
+    if before is None or said.version > before.version:
         await _store(tx, envelope, said, current)
         await _tell(tx, said)
-    return await _state(tx, said)
+        return said, True
+    if current is not None and said.version == before.version:
+        _check_same(envelope, said, current)
+    return said, False
+
+
+def _check_same(envelope: Envelope, said: Assertion, current: Statement) -> None:
+    if current.digest != envelope.digest:
+        raise VersionStale("another statement of this version stands here", value=said.version)
 
 
 async def _check_ours(tx: WriteTx, said: Assertion) -> None:
@@ -130,38 +138,48 @@ async def _store(
     put = store.insert_first if current is None else store.replace
     if not await put(tx, prefix, [statement]):
         raise VersionStale("another version of this side came in at the same time")
-    side = [(said.link, said.link.key, said.side)]
-    if said.state == ASSERTED:
-        await store.raise_sides(tx, side)
-    else:
-        await store.lower_sides(tx, side)
 
 
 async def _tell(tx: WriteTx, said: Assertion) -> None:
     # Under the prefix that is held here: it is what follows this node's changes that has to know.
     entry = Entry(
-        Op.LINK, said.far.text, said.version, also=said.asserter.text, digest=None, what=None
+        Op.LINK,
+        said.far.text,
+        said.version,
+        also=said.asserter.text,
+        digest=None,
+        what=None,
+        subject=f"{said.link.key}/{said.side}",
     )
     await changes.record_many(tx, said.far.prefix, [entry])
 
 
-async def _state(tx: WriteTx, said: Assertion) -> str:
-    key, other = said.link.key, OTHER[said.side]
-    found = await store.newest(
-        tx, [(said.asserter.prefix, key, said.side), (said.far.prefix, key, other)]
-    )
-    return link_state(parse_assertion(item.envelope)[1] for item in found.values())
+async def _keep_in_step(tx: WriteTx, taken: Iterable[Assertion]) -> None:
+    last = {(said.link.key, said.side): said for said in taken}.values()
+    for wanted, put in ((True, store.raise_sides), (False, store.lower_sides)):
+        sides = [(item.link, item.link.key, item.side) for item in last if _stands(item) is wanted]
+        await put(tx, sides)
+
+
+def _stands(said: Assertion) -> bool:
+    return said.state == ASSERTED
 
 
 async def receive_all(
     tx: WriteTx, tokens: Sequence[object], delegations: Sequence[object], here: Here, now: int
 ) -> list[str | TierlinkError]:
-    """Take in many, each for itself; return the state of its link, or what refuses it, of each."""
+    """Take in many, each for itself; return for each its link's state by it, or what refuses it."""
     outcomes: list[str | TierlinkError] = []
+    taken: list[Assertion] = []
     for token in tokens:
         try:
             async with tx.connection.begin_nested():
-                outcomes.append(await receive(tx, token, delegations, here, now))
+                said, new = await _receive(tx, token, delegations, here, now)
         except TierlinkError as err:
             outcomes.append(err)
+        else:
+            outcomes.append(link_state([said]))
+            taken += [said] if new else []
+    # P7
+    await _keep_in_step(tx, taken)
     return outcomes

@@ -30,7 +30,7 @@ import asyncpg
 from registry import accounts, disclosures
 from registry.log.proofs import Proofs
 from registry.primary import Primary
-from registry.store import outlines, reads
+from registry.store import feed, outlines, reads
 from registry.store.engine import ReadTx, Store
 from registry.store.replay import Place
 from registry.store.tables import unit_of
@@ -41,17 +41,17 @@ from schemas.errors import BadQuery, Unavailable
 from schemas.identifier import ROOT_TEXT, Identifier, Prefix
 from schemas.keys import b64encode, sha256
 from schemas.link import SIDES, UPSTREAM, Link, parse_assertion, stands
-from schemas.outline import Level, Outline, Sweep
+from schemas.outline import Asked, Level, Outline, Sweep
 from schemas.record import MAX_ANCESTORS, RETIRED, SUSPENDED
 from schemas.rule import MAX_HEAD, compile_pattern
-from schemas.source import Blinded, Edge, Edges, Fetched, Found, Proved, State
+from schemas.source import MAX_NOTICES, Blinded, Edge, Edges, Fetched, Found, Proved, State
 from schemas.viewer import ANYBODY, Near, Viewer
 from schemas.when import NOW, When
 
 T = TypeVar("T")
 
 MAX_IDENTIFIERS = 1_000  # of one fetch
-MAX_LEVEL = 10_000  # of one level of a walk
+MAX_LEVEL = 100_000  # of one level of a walk, and of records alone
 MAX_EDGES = 100_000
 SWEPT = 2_000  # links: of more a walk reads level by level
 MAX_MET = 256  # units that walks from one prefix are expected to meet
@@ -115,7 +115,7 @@ class Reader:
         self, identifiers: Sequence[Identifier], *, whole: bool = True, viewer: Viewer = ANYBODY
     ) -> Fetched:
         """Return what is known of each identifier, missing ones too, in the order asked for."""
-        asked = _distinct(identifiers, MAX_IDENTIFIERS)
+        asked = _distinct(identifiers, MAX_IDENTIFIERS if whole else MAX_LEVEL)
         async with self._statement() as (driver, place):
             if whole:
                 read = await reads.fetch(driver, asked, MAX_LINKS + 1, viewer)
@@ -132,6 +132,7 @@ class Reader:
         direction: str,
         limit: int,
         viewer: Viewer = ANYBODY,
+        *,
         when: When = NOW,
     ) -> Edges:
         """Return the links of a level of a walk that a viewer is shown, at most `limit`.
@@ -145,7 +146,7 @@ class Reader:
             raise BadQuery(f"limit is from 1 to {MAX_EDGES}", value=limit)
         asked = list({near.identifier: near for near in _distinct(level, MAX_LEVEL)}.values())
         async with self._statement() as (driver, place):
-            read = await reads.edges(driver, asked, direction, limit + 1, viewer, when.as_of)
+            read = await reads.edges(driver, asked, direction, limit + 1, viewer, as_of=when.as_of)
         watermark = _watermark(read.moment, place)
         view = _View(read, of_the_past=when.as_of is not None)
         links = sorted(read.links, key=lambda row: (row.rank, row.side))
@@ -155,66 +156,62 @@ class Reader:
             view.delegations,
             watermark,
             truncated=max(ranks, default=0) > limit,
-            blinded=self._blinded((row for row in read.blinded if row.rank <= limit), viewer.trace),
+            blinded=self._blinded((row for row in read.blinded if row.rank <= limit), viewer),
         )
 
-    async def sweep(
-        self,
-        root: Identifier,
-        direction: str,
-        depth: int,
-        viewer: Viewer = ANYBODY,
-        types: frozenset[str] = frozenset(),
-        lifecycles: frozenset[str] = frozenset(),
-    ) -> Sweep:
+    async def sweep(self, root: Identifier, asked: Asked, depth: int) -> Sweep:
         """Return all links that can be reached from a root, where one statement can tell.
 
         It can of few links, where no grant of a unit that is met has conditions, and no prefix is
         suspended. Which units will be met is guessed from walks before this one.
         """
-        met = self._met.setdefault((root.prefix, direction), set())
-        met.add(unit_of(root.prefix))
-        wanted = (_words(types), _words(lifecycles))
+        met = self._met_from(root, asked.direction)
         async with self._statement() as (driver, place):
-            swept = await outlines.sweep(
-                driver, root, direction, depth, SWEPT, viewer, wanted, met
-            )
+            swept = await outlines.sweep(driver, root, asked, depth, limit=SWEPT, units=met)
         _watermark(swept.moment, place)
-        registered = swept.record is not None and swept.home is None and not swept.silent
+        registered = swept.record is not None and not swept.away and not swept.silent
         strange = set(swept.units) - swept.known.keys()
         if len(met) + len(strange) <= MAX_MET:
             met |= strange
         conditional = outlines.CONDITIONAL in {swept.known.get(unit) for unit in swept.units}
-        if strange or conditional or swept.silent or len(swept.far) >= SWEPT:
+        useless = strange or conditional or swept.silent or swept.away
+        if useless or len(swept.links) >= SWEPT:
             return Sweep(registered, None)
-        return Sweep(registered, list(zip(swept.near, swept.far, swept.texts, strict=True)))
+        return Sweep(registered, swept.links)
 
-    async def survey(
-        self,
-        level: Level,
-        direction: str,
-        limit: int,
-        viewer: Viewer = ANYBODY,
-        types: frozenset[str] = frozenset(),
-        lifecycles: frozenset[str] = frozenset(),
-    ) -> Outline:
+    def _met_from(self, root: Identifier, direction: str) -> set[int]:
+        start = (root.prefix, direction)
+        if start not in self._met:
+            if len(self._met) >= MAX_MET:
+                del self._met[next(iter(self._met))]
+            self._met[start] = {unit_of(root.prefix)}
+        return self._met[start]
+
+    async def survey(self, level: Level, asked: Asked, limit: int) -> Outline:
         """Return the links of a level of a walk that a viewer is shown, about `limit` at most."""
-        wanted = (_words(types), _words(lifecycles))
         async with self._statement() as (driver, place):
-            found = await outlines.survey(driver, level, direction, limit + 1, viewer, wanted)
+            found = await outlines.survey(driver, level, asked, limit + 1)
         _watermark(found.moment, place)
-        rows = (reads.BlindedRow(near, direction, *rest, 0) for near, *rest in found.blinded)
+        rows = (
+            reads.BlindedRow(near, asked.direction, far, kind, lifecycle, 0)
+            for near, far, kind, lifecycle in found.blinded
+        )
         return Outline(
             [at - 1 for at in found.near],
             found.far,
             found.texts,
             found.last - 1 if found.read > limit else None,
-            self._blinded(rows, viewer.trace),
+            self._blinded(rows, asked.viewer),
         )
 
-    def _blinded(self, rows: Iterable[reads.BlindedRow], trace: str) -> tuple[Blinded, ...]:
-        """Put pseudonyms in the place of far ends, the same for the same within one trace alone."""
-        key = hmac.digest(self._blinding, trace.encode(), "sha256")
+    def _blinded(self, rows: Iterable[reads.BlindedRow], viewer: Viewer) -> tuple[Blinded, ...]:
+        """Put pseudonyms in the place of far ends: the same for the same, for one viewer's trace.
+
+        He is part of what they are made of, so that two who agree on a trace have nothing to
+        compare.
+        """
+        context = f"{viewer.trace}\0{viewer.prefix or ''}".encode()
+        key = hmac.digest(self._blinding, context, "sha256")
         found = [
             Blinded(Identifier.parse(row.near), _pseudonym(key, row.far), row.type, row.lifecycle)
             for row in rows
@@ -252,9 +249,7 @@ class Reader:
         canary = None if told.canary is None else Canary(told.canary.xid, told.canary.age)
         if after is None or after.epoch != now.epoch:
             return Batch((), now, canary=canary)
-        changes = tuple(
-            Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in told.rows
-        )
+        changes = _changes(told.rows)
         floor = told.since if after.position < told.since else None
         if len(changes) < limit:
             # The snapshot of another node of the same history may lie further back than `after`.
@@ -264,9 +259,39 @@ class Reader:
         more = reached < now.position
         return Batch(changes, Watermark(now.epoch, reached), more=more, canary=canary, floor=floor)
 
+    async def changes_for(
+        self, viewer: Viewer, after: Watermark | None, limit: int = MAX_CHANGES
+    ) -> Batch:
+        """Return what somebody is told of the changes since `after`, as `changes` does.
 
-def _words(words: frozenset[str]) -> list[str] | None:
-    return sorted(words) or None
+        Changes of links that he is not shown are not there, nor grants that are not his; the
+        holder of the root is told of all. As far as MAX_CHANGES rows reach nothing else tells
+        that any were left out: the new watermark passes over them. Where they do not reach, a
+        batch may be short, or empty, and there is `more`.
+        """
+        since = None if after is None else after.position
+        everything = viewer.prefix is not None and viewer.prefix.is_root
+        async with self._statement() as (driver, place):
+            told = await feed.changes(
+                driver, since, limit, MAX_CHANGES, viewer, everything=everything
+            )
+        now = _watermark(told.moment, place)
+        canary = None if told.canary is None else Canary(told.canary.xid, told.canary.age)
+        if after is None or after.epoch != now.epoch:
+            return Batch((), now, canary=canary)
+        changes = _changes(told.rows)
+        floor = told.since if after.position < told.since else None
+        reached = changes[-1].position if told.further else told.reached
+        if reached is None:
+            position = max(now.position, after.position)
+            return Batch(changes, Watermark(now.epoch, position), canary=canary, floor=floor)
+        more = reached + 1 < now.position
+        watermark = Watermark(now.epoch, reached + 1)
+        return Batch(changes, watermark, more=more, canary=canary, floor=floor)
+
+
+def _changes(rows: Iterable[reads.ChangeRow]) -> tuple[Change, ...]:
+    return tuple(Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in rows)
 
 
 async def states(tx: ReadTx, identifiers: Sequence[Identifier]) -> dict[Identifier, State]:
@@ -323,6 +348,7 @@ class _View:
         self._of_the_past = of_the_past
         self._prefixes = read.prefixes
         self._records = read.records
+        self._notices = read.notices
         self._suspended: dict[str, bool] = {}
         self._rules: dict[tuple[str, str], list[reads.RuleRow]] = {}
         for rule in sorted(read.rules, key=lambda row: row.identifier):
@@ -375,14 +401,25 @@ class _View:
                 )
             ),
             more_links=any(row.rank > MAX_LINKS for row in links),
+            notices=self._marking(identifier, first),
         )
+
+    def _marking(self, identifier: Identifier, first: reads.RecordRow) -> tuple[str, ...]:
+        """Return the notices that mark an identifier, or what its answer is made from."""
+        if not self._notices:
+            return ()
+        marked = {identifier.text, *(row.identifier for row in self._line(first))}
+        found: dict[str, str] = {}
+        for name in sorted(marked):
+            found |= self._notices.get(name, {})
+        return tuple(found[name] for name in sorted(found))[:MAX_NOTICES]
 
     def heard(self, rows: Iterable[reads.LinkRow]) -> Iterator[reads.LinkRow]:
         """Yield what may be said of links, given link by link, where anybody stands behind them."""
         for _, group in groupby(rows, key=lambda row: row.rank):
             said = list(group)
             heard = [row for row in said if self.may_speak(row)]
-            # Where nobody is silenced somebody stands: the edge is there for that, but as of a time.
+            # Where nobody is silenced somebody stands, else there were no edge, but in the past.
             if (len(heard) == len(said) and not self._of_the_past) or stands(
                 parse_assertion(row.envelope)[1] for row in heard
             ):
@@ -417,13 +454,16 @@ class _View:
 
     def _lineage(self, first: reads.RecordRow) -> tuple[str, ...]:
         """Return a record's envelope and its ancestors', nearest first."""
+        return tuple(row.envelope for row in self._line(first))
+
+    def _line(self, first: reads.RecordRow) -> list[reads.RecordRow]:
         line = [first]
         while line[-1].parent is not None and len(line) <= MAX_ANCESTORS:
             above = self._records.get(line[-1].parent)
             if above is None or above in line:
                 break
             line.append(above)
-        return tuple(row.envelope for row in line)
+        return line
 
     def _is_suspended(self, prefix: str) -> bool:
         known = self._suspended.get(prefix)

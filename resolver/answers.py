@@ -398,6 +398,17 @@ class Answers:
         self.served_stale += 1
         return answer
 
+    def standing(self, target: bytes, variant: int, filled: int = -1) -> Answer | None:
+        """Return what is kept and fresh, and was read at or above `filled`; counts nothing.
+
+        It may have been served, so whatever was read before it, and comes later, gives way to it.
+        """
+        answer = self.table(variant).get(target)
+        if answer is None or answer.filled < filled or not self._untouched(answer):
+            return None
+        now = self.clock()
+        return answer if now < answer.expires and now < self.fresh_until else None
+
     def holds(self, tags: Iterable[bytes], filled: int, epoch: str) -> bool:
         """Tell whether no change that is known touched what was read at `filled`, kept or not."""
         newest = self._newest

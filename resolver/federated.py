@@ -106,10 +106,11 @@ class Federated:
         direction: str,
         limit: int,
         viewer: Viewer = ANYBODY,
+        *,
         when: When = NOW,
     ) -> Edges:
         """Return the links that this node itself has."""
-        return await self.local.edges(level, direction, limit, viewer, when)
+        return await self.local.edges(level, direction, limit, viewer, when=when)
 
     async def disclosures(self, versions: Sequence[tuple[Identifier, int]]) -> tuple[Marked, ...]:
         """Return what records hide that live here; other nodes show theirs to whoever asks them."""

@@ -1,7 +1,9 @@
 """A trace across nodes: what lives elsewhere is walked there, and comes back as sealed parts.
 
     J1  of the nodes a level found, those that another node serves leave the walk: nothing that is
-        here says what they are made of. One request for each node that serves some of them
+        here says what they are made of. One request for each node that serves some of them. What
+        the walk begins with is asked for there and walked here; what is met where no depth or no
+        room is left is asked for nowhere, and named as cut short (`budget`)
     J2  in whose name: the caller's, where his key is hosted here, else nobody's in particular. What
         the other node then shows is decided by the grants of its own holders
     J3  depth, nodes and deadline that are left go along, less a reserve for the way back
@@ -22,7 +24,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from schemas.canonical import JsonObject
 from schemas.claims import Members
@@ -49,27 +52,37 @@ from schemas.keys import Signer
 from schemas.link import LIFECYCLES, SIDES, TYPES
 from schemas.source import State
 from schemas.viewer import Viewer
+from schemas.when import When, read_moment
 
 from .answers import boottime
 from .parts import Part, Reader
+from .peers import SECONDS
 from .referral import Place, nearest
 from .sources import Source
 from .statements import Statements
 from .trust import Verifier
-from .walk import MAX_SECONDS, TIMEOUT, Broken, Budget, Only, Walk
+from .walk import BUDGET, MAX_SECONDS, TIMEOUT, Broken, Budget, Only, Walk
 
 PATH = "/v1/traces/hop"
 DENIED, UNREACHABLE, CYCLE = "denied", "unreachable", "cycle"
 
 MAX_ENTRIES = 1_000  # of one request
-RESERVE = 0.1  # seconds kept back of what is left, for the way back and for reading what came
+# What is kept back of the seconds that are left, for the way back and for reading what came.
+RESERVE, SHARE = 0.1, 0.1  # seconds at least, and of what is left
 HOME_SECONDS = 30.0  # for which it is remembered which node serves a prefix
 HOMES = 16_384  # prefixes of which it is
 SEEN = 65_536  # entries of traces that are remembered against loops
 SEEN_SECONDS = 120.0
 _MILLISECONDS = 1_000
 
-Post = Callable[[str, str, JsonObject], Awaitable[JsonObject]]  # origin, path, body -> reply
+
+class Post(Protocol):
+    """Speaks to another node (`resolver.peers`); raises PeerFailed."""
+
+    def __call__(
+        self, origin: str, path: str, body: JsonObject, *, seconds: float | None = None
+    ) -> Awaitable[JsonObject]:
+        """Return the reply to a body posted to a path of a node, which has so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,11 @@ class Voice:
     signer: Signer
     chain: tuple[str, ...]
     subject: Prefix | None = None
+
+
+def kept_back(left: float) -> float:
+    """Return what may be used of the seconds that are left."""
+    return left - max(RESERVE, left * SHARE)
 
 
 Speak = Callable[[Prefix | None], Awaitable[Voice]]  # for a caller; raises KeyNotHosted
@@ -190,7 +208,7 @@ class Hops:
         """Let another node walk on; raise PeerFailed, VerifyError, KeyNotHosted or Unavailable."""
         viewer = walk.viewer
         voice = await self._speak(viewer.prefix)
-        left = deadline - self.clock() - RESERVE
+        left = kept_back(deadline - self.clock())
         if left <= 0:
             raise PeerUnreachable(origin, "no time is left to ask it", reason=TIMEOUT)
         request: JsonObject = {
@@ -201,6 +219,7 @@ class Hops:
             request["types"] = [*sorted(walk.only.types)]
         if walk.only.lifecycles:
             request["lifecycle"] = [*sorted(walk.only.lifecycles)]
+        request |= _moments(walk.only.when)
         now = self.wall()
         request["token"] = Hop(
             viewer.trace,
@@ -216,11 +235,16 @@ class Hops:
             viewer.purpose,
         ).sign(voice.signer)
         try:
+            # The node goes on itself, and is back before `left` is over: so long it is waited for.
+            # One that had less than a node has otherwise is not held to have failed by that.
             async with asyncio.timeout(left):
-                reply = await self._post(origin, PATH, request)
+                reply = await self._post(
+                    origin, PATH, request, seconds=max(SECONDS, left - RESERVE / 2)
+                )
         except TimeoutError as err:
             raise PeerUnreachable(origin, "it did not answer in time", reason=TIMEOUT) from err
-        return tuple(self._reader.read(reply, origin, viewer.trace, walk.direction)), reply
+        parts = self._reader.read(reply, origin, viewer.trace, walk.direction)
+        return tuple(_only(part, walk.only) for part in parts), reply
 
     # J6
 
@@ -259,15 +283,23 @@ class Journey:
         self.broken: list[Broken] = []
         self.arrived: list[Arrived] = []
 
-    async def depart(self, walk: Walk) -> None:
-        """J1: let those of the frontier leave that other nodes serve."""
+    async def depart(self, walk: Walk, *, stay: bool = False) -> None:
+        """J1: let those of the frontier leave that other nodes serve.
+
+        What a walk begins with may `stay` besides: who asks here is perhaps an end of its links,
+        and the other node knows nothing of him.
+        """
         if not walk.frontier:
             return
         for origin, nodes in (await self._hops.split(walk.frontier)).items():
             if not origin:
                 continue
-            walk.leave(nodes)
-            self.left.update(nodes)
+            if walk.depth_left < 1 or walk.nodes_left < 1:
+                self.broken += [Broken(node, BUDGET, origin) for node in nodes]
+                continue
+            if not stay:
+                walk.leave(nodes)
+                self.left.update(nodes)
             if not self._onward:
                 self.continuations += [
                     Continuation(node, origin, walk.depth_left) for node in nodes
@@ -346,7 +378,8 @@ class Received:
 
     def seconds(self, now: float) -> float:
         """Return how long the walk may take, by the Unix time of now."""
-        return max(0.0, min(self.hop.deadline / _MILLISECONDS - now - RESERVE, MAX_SECONDS))
+        left = kept_back(self.hop.deadline / _MILLISECONDS - now)
+        return max(0.0, min(left, MAX_SECONDS))
 
 
 def receive(request: JsonObject, verifier: Verifier, place: Place, now: float) -> Received:
@@ -358,6 +391,7 @@ def receive(request: JsonObject, verifier: Verifier, place: Place, now: float) -
     only = Only(
         frozenset(members.array("types", len(TYPES), _word(TYPES))),
         frozenset(members.array("lifecycle", len(LIFECYCLES), _word(LIFECYCLES))),
+        _when(members),
     )
     delegations = members.array("delegations", 64, _text)
     envelope, hop = parse_hop(members.take("token"))
@@ -367,6 +401,26 @@ def receive(request: JsonObject, verifier: Verifier, place: Place, now: float) -
     if hop.direction not in SIDES:
         raise members.fail("token", "has no direction", hop.direction)
     return Received(hop, entries, only, request)
+
+
+def _moments(when: When) -> JsonObject:
+    """Return the times that are asked about: RFC 3339, or Unix seconds beyond what that writes."""
+    return {name: str(value).removeprefix("@") for name, value in when.view().items()}
+
+
+def _when(members: Members) -> When:
+    at, as_of = (
+        None if text is None else read_moment(name, text)
+        for name in ("at", "as_of")
+        for text in [members.maybe_text(name, 40)]
+    )
+    return When(None if at is None else int(at), as_of)
+
+
+def _only(part: Part, only: Only) -> Part:
+    """Keep of a part what was asked for: its node is not trusted to have done so."""
+    kept = tuple(e for e in part.edges if only.wants(e.link) and only.when.counts(e.said))
+    return replace(part, edges=kept)
 
 
 def _identifier(value: object, where: str) -> Identifier:

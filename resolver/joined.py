@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from schemas.canonical import Json, JsonObject
 from schemas.identifier import Identifier
 from schemas.link import UPSTREAM, Link
 
-from .hops import Journey
+from .hops import CYCLE, Journey
 from .parts import Part
 from .traced import Node, Trace, blinded_view, cycles
+from .walk import Broken
 
 
 def joined(trace: Trace, journey: Journey) -> Trace:
     """Put what other nodes walked to what was walked here, each node and each link once.
 
-    What its own node says of a node counts. A node is as deep as the shortest way to it.
+    What its own node says of a node counts: whoever has its record, and not who merely met it. A
+    node is as deep as the shortest way to it. That a node was asked for twice is no lack where one
+    of the two brought it.
     """
     arrived = journey.arrived
     nodes = {node.identifier: node for node in trace.nodes}
@@ -25,16 +29,14 @@ def joined(trace: Trace, journey: Journey) -> Trace:
     lacks = [*trace.broken, *journey.broken]
     for came in arrived:
         for part in came.parts:
+            below = came.depth + part.below
             for node in part.nodes:
-                depth = node.depth + came.depth
-                known = nodes.get(node.identifier)
-                if known is not None:
-                    depth = min(depth, known.depth)
-                nodes[node.identifier] = Node(node.identifier, depth, node.described)
+                _meet(nodes, node, below, part.node)
             for stated in part.edges:
                 edges.setdefault(stated.link, stated)
-            blinded += [(depth + came.depth, item) for depth, item in part.blinded]
+            blinded += [(depth + below, item) for depth, item in part.blinded]
             lacks += [replace(item, node=item.node or part.node) for item in part.broken]
+    lacks = [item for item in lacks if item.code != CYCLE or not _told(nodes, item)]
     kept = [
         stated
         for link, stated in edges.items()
@@ -57,8 +59,26 @@ def joined(trace: Trace, journey: Journey) -> Trace:
     )
 
 
+def _meet(nodes: dict[Identifier, Node], met: Node, below: int, home: str) -> None:
+    """Take in a node of a part whose entries are `below` links away from our root."""
+    depth, described = met.depth + below, met.described
+    known = nodes.get(met.identifier)
+    if known is not None:
+        depth = min(depth, known.depth)
+        told = known.described.kind is not None
+        if told and (described.kind is None or not known.home):  # of ours, nobody else tells
+            described, home = known.described, known.home
+    nodes[met.identifier] = Node(met.identifier, depth, described, home if described.kind else "")
+
+
+def _told(nodes: Mapping[Identifier, Node], lack: Broken) -> bool:
+    found = nodes.get(lack.identifier)
+    return found is not None and found.described.kind is not None
+
+
 def part_view(part: Part, depth: int, *, proof: bool = True) -> JsonObject:
     """Return what another node walked as a line of a stream, depths counted from our root."""
+    depth += part.below
     nodes: list[Json] = [
         Node(node.identifier, node.depth + depth, node.described).view() for node in part.nodes
     ]

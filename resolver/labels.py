@@ -24,6 +24,9 @@ class Labels:
     part_of: str
     suspended_title: str
     suspended_text: str
+    recalled_title: str
+    recalled_text: str
+    recalled_more: str
     validity: Mapping[str, str]
     validity_text: str
     targets: str
@@ -85,6 +88,9 @@ ENGLISH = Labels(
     suspended_title="This identifier is suspended",
     suspended_text="Its holder has put it on hold. Do not use or ship what it names "
     "before you have asked them.",
+    recalled_title="Recalled",
+    recalled_text="The holder recalls what this identifier names. Do not use, sell or ship it.",
+    recalled_more="What to do",
     validity={"early": "Not valid yet", "late": "No longer valid"},
     validity_text="The holder signed this record for another period than today.",
     targets="Information and services",
@@ -228,6 +234,9 @@ CHINESE = Labels(
     part_of="隶属于",
     suspended_title="该标识已暂停",
     suspended_text="标识持有者已将其暂停。在向持有者确认之前，请勿使用或发运其所指对象。",
+    recalled_title="召回",
+    recalled_text="标识持有者已召回其所指对象，请勿使用、销售或发运。",
+    recalled_more="处理办法",
     validity={"early": "尚未生效", "late": "已过有效期"},
     validity_text="持有者签署的有效期不包含当前时间。",
     targets="信息与服务",

@@ -14,6 +14,8 @@
         budget (`guard`) for identifiers that nobody knows
     L7  what is another node's goes on as a flight of its own, where other nodes are asked: a slow
         one holds up neither the rest of the batch nor the next
+    L8  who gives his name is read for alone, with the links that he is shown: that flight nobody
+        else joins, and it joins none
 
 Missing identifiers are readings like any other. Owned by one event loop.
 """
@@ -24,6 +26,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from math import inf
 
 from schemas.errors import (
@@ -35,6 +38,7 @@ from schemas.errors import (
 )
 from schemas.identifier import Identifier, Prefix
 from schemas.source import Fetched, Found, State
+from schemas.viewer import ANYBODY, Viewer
 
 from . import audience, tags
 from .answers import Answers, boottime
@@ -102,6 +106,7 @@ class Lookup:
         self._since: dict[Identifier, float] = {}  # of those who wait, in order
         self._flights: dict[Identifier, asyncio.Future[Outcome]] = {}
         self._aloft: set[asyncio.Task[None]] = set()
+        self._private: set[asyncio.Task[None]] = set()
         self._departing = False
         self._away_until = 0.0
         self._count(metrics or Metrics())
@@ -143,12 +148,19 @@ class Lookup:
         """Tell whether the source failed a moment ago, so that stale answers need not wait."""
         return self._clock() < self._away_until
 
-    async def resolve(self, identifier: Identifier) -> Reading:
-        """Return a reading that may be served now; raise Unavailable where there is none."""
+    async def resolve(self, identifier: Identifier, viewer: Viewer = ANYBODY) -> Reading:
+        """Return a reading that may be served now; raise Unavailable where there is none.
+
+        For whoever is not ANYBODY it is his alone, and to be kept nowhere.
+        """
         # L6: of who waits; the fetch has its own, so this only ends a long wait for its turn
         group = self._patience.group()
         for attempt in range(ATTEMPTS):
-            outcome = await wait(self._join(identifier), group)
+            if viewer == ANYBODY:
+                flight = self._join(identifier)
+            else:
+                flight = self._alone(identifier, viewer)
+            outcome = await wait(flight, group)
             if outcome is None:
                 self._shed.add()
                 raise Unavailable(CROWDED)
@@ -223,14 +235,7 @@ class Lookup:
             return flight
         # L6
         now = self._clock()
-        if self._crowded(now):
-            self._shed.add()
-            raise Unavailable(CROWDED)
-        try:
-            self.guard.check(identifier)
-        except TooManyUnknown:
-            self._unknown.add()
-            raise
+        self._admit(identifier, now)
         loop = asyncio.get_running_loop()
         self._since[identifier] = now
         flight = self._flights[identifier] = self._waiting[identifier] = loop.create_future()
@@ -241,6 +246,28 @@ class Lookup:
                 loop.call_later(LINGER, self._depart)
             else:
                 loop.call_soon(self._depart)
+        return flight
+
+    def _admit(self, identifier: Identifier, now: float) -> None:
+        """L6: raise Unavailable or TooManyUnknown where nobody new may wait for it."""
+        if self._crowded(now):
+            self._shed.add()
+            raise Unavailable(CROWDED)
+        try:
+            self.guard.check(identifier)
+        except TooManyUnknown:
+            self._unknown.add()
+            raise
+
+    # L8
+
+    def _alone(self, identifier: Identifier, viewer: Viewer) -> asyncio.Future[Outcome]:
+        self._admit(identifier, self._clock())
+        loop = asyncio.get_running_loop()
+        flight: asyncio.Future[Outcome] = loop.create_future()
+        task = loop.create_task(self._fly({identifier: flight}, viewer))
+        self._private.add(task)
+        task.add_done_callback(self._private.discard)
         return flight
 
     def _depart(self) -> None:
@@ -258,10 +285,12 @@ class Lookup:
         if self._waiting:
             self._depart()
 
-    async def _fly(self, batch: dict[Identifier, asyncio.Future[Outcome]]) -> None:
+    async def _fly(
+        self, batch: dict[Identifier, asyncio.Future[Outcome]], viewer: Viewer = ANYBODY
+    ) -> None:
         try:
             # The walk of a miss: the shared second cache will be asked here, before the source.
-            fetched, read_at = await self._fetch(list(batch))
+            fetched, read_at = await self._fetch(list(batch), viewer)
             if self._federated is not None:
                 self._send_abroad(self._federated, batch, fetched, read_at)
             await self._verify(batch, fetched, read_at)
@@ -326,17 +355,18 @@ class Lookup:
     def _land(
         self, identifier: Identifier, flight: asyncio.Future[Outcome], outcome: Outcome
     ) -> None:
-        del self._flights[identifier]
+        if self._flights.get(identifier) is flight:
+            del self._flights[identifier]
         flight.set_result(outcome)
 
-    async def _fetch(self, identifiers: list[Identifier]) -> tuple[Fetched, float]:
+    async def _fetch(self, identifiers: list[Identifier], viewer: Viewer) -> tuple[Fetched, float]:
         # L3
         read_at = self._clock()
         self._fetches.add()
         self._fetched.add(len(identifiers))
         try:
             async with asyncio.timeout(self._timeout):
-                fetched = await self._source.fetch(identifiers, whole=True)
+                fetched = await self._source.fetch(identifiers, whole=True, viewer=viewer)
         except TimeoutError as err:
             self._failed()
             raise Unavailable("the source did not answer in time") from err
@@ -488,6 +518,9 @@ def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Re
     )
     _check_state(found.state, covered=parts.covered, status=parts.records[0].status)
     prefixes = [found.identifier.prefix, *(item.asserter.prefix for item in parts.assertions)]
+    marking, notices = offered.notices(parts, found.notices)
+    if marking:
+        parts = replace(parts, notices=marking)
     return Reading(
         found.identifier,
         found.state,
@@ -498,6 +531,7 @@ def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Re
         assertions,
         offered.evidence(prefixes),
         offered.known(found.identifier.prefix).chain.holder,
+        notices=notices,
         expires_at=_expires(found),
     )
 

@@ -2,14 +2,15 @@
 
     N1  the method: GET or HEAD, OPTIONS tells which; else 405
     N2  the identifier, from the raw path, percent-decoded once                    400
-    N3  the query: format, linkType, proof, recursive, each at most once           400
+    N3  the query: format, linkType, proof, recursive, purpose, each at most once  400
     N4  the representation: `format`, else Accept (RFC 9110 §12.5.1)               406
     N5  a finished answer that is fresh, of this process or of the second cache: sent as it is
     N6  look up, verify, render, keep, send; 304 where the entity tag matches
         `recursive=false`: where another node would be asked, the answer is which one
     N7  the source is away: what was fresh when it went, marked stale; else 503
-    N8  whoever gives an API key is shown what records hide from others, read for him alone: such
-        an answer is neither kept here nor anywhere on its way
+    N8  whoever gives an API key is shown the links that are his to see, for the `purpose` that he
+        names, and what records hide from others. It is read for him alone: such an answer is
+        neither kept here nor anywhere on its way, and makes none that is kept any other
 
 Both ways to a kept answer, the edge's and this one, send the same bytes: an answer is kept under
 the raw request target and its form, and depends on nothing else of the request.
@@ -36,6 +37,7 @@ from schemas.errors import (
 )
 from schemas.evidence import LogProof
 from schemas.identifier import Identifier
+from schemas.viewer import PURPOSE, Viewer
 
 from . import tags
 from .answers import Answer, Answers, target_of
@@ -237,6 +239,22 @@ def one_of(name: str, value: str | None, choices: Iterable[str]) -> str | None:
     raise BadQuery(f"{name} is not one of {', '.join(choices)}", value=value)
 
 
+def _purpose(value: str | None, *, named: bool) -> str:
+    """N8: return the word that says what a caller asks for; raise BadQuery."""
+    if value is None:
+        return ""
+    if not named:
+        # What everybody is shown is kept by its target: as many purposes would be as many copies.
+        raise BadQuery(
+            "purpose is for whoever gives an API key",
+            value=value,
+            fix="send Authorization: Bearer …, or ask /v1/links and /v1/trace",
+        )
+    if not PURPOSE.fullmatch(value):
+        raise BadQuery("purpose is not one word of lower-case letters and digits", value=value)
+    return value
+
+
 class Native:
     """Resolves native identifiers; an ASGI application for what is no service path."""
 
@@ -298,12 +316,12 @@ class Native:
             keeps = request.path[1:] == identifier.path.encode() and not wanted.full
             answer, marks = await self._answer(target, identifier, wanted, keeps=keeps)
         else:
-            answer, marks = await self._private(request.authorization, identifier, wanted)
+            answer, marks = await self._private(request, identifier, wanted)
         for message in answer.asgi(request.method, request.if_none_match, marks):
             await send(message)
 
     def _wanted(self, request: Request) -> Wanted:
-        query = read_query(request.query, ("format", "linkType", "proof", "recursive"))
+        query = read_query(request.query, ("format", "linkType", "proof", "recursive", "purpose"))
         form = request.form(one_of("format", query.get("format"), FORMATS))
         proof = one_of("proof", query.get("proof"), PROOFS)
         recursive = one_of("recursive", query.get("recursive"), RECURSIVE)
@@ -314,6 +332,7 @@ class Native:
             proof != NONE,
             full=proof == FULL,
             recursive=recursive is None or RECURSIVE[recursive],
+            purpose=_purpose(query.get("purpose"), named=request.authorization is not None),
         )
 
     def ask(self, target: bytes, variant: int, told: Told) -> bool:
@@ -403,19 +422,25 @@ class Native:
                 raise
             return stale, self._marks()
         if rendered.keep and keeps:
-            self._keep(target, wanted.form, rendered.answer, names, reading)
+            return self._keep(target, wanted.form, rendered.answer, names, reading), []
         return rendered.answer, []
 
     def _keep(
         self, target: bytes, form: Form, answer: Answer, names: tuple[bytes, ...], reading: Reading
-    ) -> None:
+    ) -> Answer:
+        """Keep an answer, and return it; or what was kept while it was read, and is no older."""
         epoch = reading.watermark.epoch
+        if epoch == self._answers.epoch:
+            standing = self._answers.standing(target, form, answer.filled)
+            if standing is not None:
+                return standing
         if not self._answers.put(target, form, answer, epoch):
-            return
+            return answer
         if self._shared is not None:
             self._shared.put(target, form, answer, names, epoch)
         if b"?" not in target:
             self.prefetch.kept(reading.identifier, form, answer)
+        return answer
 
     async def _refill(self, identifier: Identifier, form: int) -> None:
         """Read an identifier and keep the answer to its path alone, in one form."""
@@ -427,11 +452,13 @@ class Native:
             self._keep(target, wanted.form, rendered.answer, names, reading)
 
     async def _private(
-        self, authorization: bytes, identifier: Identifier, wanted: Wanted
+        self, request: Request, identifier: Identifier, wanted: Wanted
     ) -> tuple[Answer, Headers]:
         # N8
-        caller = await self._lookup.caller(authorization.decode("latin-1"))
-        reading = await self._asked(wanted).resolve(identifier)
+        assert request.authorization is not None
+        caller = await self._lookup.caller(request.authorization.decode("latin-1"))
+        viewer = Viewer(caller, wanted.purpose)
+        reading = await self._asked(wanted).resolve(identifier, viewer)
         rendered, _ = await self._render(reading, replace(wanted, caller=caller))
         return rendered.answer, list(_PRIVATE)
 

@@ -34,6 +34,7 @@ class Nothing:
         direction: str,
         limit: int,
         viewer: Viewer = ANYBODY,
+        *,
         when: When = NOW,
     ) -> Edges:
         """Return no links."""

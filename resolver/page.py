@@ -94,6 +94,7 @@ class Pages:
             t=words,
             view=view,
             covered=reading.parts.covered,
+            notices=reading.parts.notices,
             title=titles[0] if titles else "",
             others=titles[1:],
             attributes=attributes,

@@ -5,15 +5,16 @@
     B2  the part is what was sealed                                                        E_PART
     B3  each link in it verifies by what its ends signed, under the delegations sent along; one
         that does not is left out and named. Whose word kind and status are is who sealed them
-    B4  the parts of further nodes are read in the same way, each for itself
+    B4  the parts of further nodes are read in the same way, each for itself; what such a part
+        begins with is what the part around it came to                                     E_PART
 
 Everything here is pure. What is amiss raises VerifyError, which costs the whole part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from schemas.canonical import Json, JsonObject
 from schemas.claims import Members
@@ -36,7 +37,10 @@ Ends = tuple[Identifier, Identifier]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one node found of a trace, verified; depths count from the entries it was asked for."""
+    """What one node found of a trace, verified; depths count from the entries it was asked for.
+
+    `below` is how deep those are under the entries of the request that brought it.
+    """
 
     node: str
     sealed: Seal
@@ -45,6 +49,7 @@ class Part:
     edges: tuple[Stated, ...]
     blinded: tuple[tuple[int, Blinded], ...]
     broken: tuple[Broken, ...]
+    below: int = 0
 
 
 def encode_part(
@@ -96,15 +101,22 @@ class Reader:
     def read(self, reply: JsonObject, origin: str, trace: str, direction: str) -> list[Part]:
         """Return the parts of a reply, that of the node asked first; raise VerifyError."""
         found: list[Part] = []
-        for item, expected in _all(reply, origin):
+        waiting: list[tuple[JsonObject, Part | None]] = [(reply, None)]
+        while waiting:
             if len(found) >= MAX_PARTS:
                 raise VerifyError("E_LIMIT", f"a trace has at most {MAX_PARTS} parts")
+            item, around = waiting.pop(0)
+            expected = origin if around is None else None
             try:
-                found.append(self._part(item, expected, trace, direction))
+                part = self._part(item, expected, trace, direction)
             except BadInput as err:
                 if isinstance(err, VerifyError):
                     raise
                 raise VerifyError("E_FORMAT", err.detail, value=err.value) from None
+            if around is not None:
+                part = replace(part, below=_below(part, around))
+            found.append(part)
+            waiting += [(inner, part) for inner in _inner(item)]
         return found
 
     def _part(self, reply: JsonObject, origin: str | None, trace: str, direction: str) -> Part:
@@ -146,16 +158,26 @@ class Reader:
         )
 
 
-def _all(reply: JsonObject, origin: str) -> Iterator[tuple[JsonObject, str | None]]:
-    """B4: yield a reply and those of further nodes in it; only of the first is the node known."""
-    waiting: list[tuple[JsonObject, str | None]] = [(reply, origin)]
-    while waiting:
-        item, expected = waiting.pop(0)
-        yield item, expected
-        inner = item.get("parts", [])
-        if not isinstance(inner, list) or not all(isinstance(each, dict) for each in inner):
-            raise VerifyError("E_FORMAT", "parts is not an array of objects")
-        waiting += [(each, None) for each in inner if isinstance(each, dict)]
+def _inner(reply: JsonObject) -> list[JsonObject]:
+    """B4: return what a reply has of further nodes."""
+    found = reply.get("parts", [])
+    if not isinstance(found, list):
+        raise VerifyError("E_FORMAT", "parts is not an array of objects")
+    inner = [item for item in found if isinstance(item, dict)]
+    if len(inner) != len(found):
+        raise VerifyError("E_FORMAT", "parts is not an array of objects")
+    return inner
+
+
+def _below(part: Part, around: Part) -> int:
+    """B4: return how deep a further part begins, by the one which says that it came there."""
+    entries = {node.identifier for node in part.nodes if node.depth == 0}
+    met = {node.identifier: node.depth for node in around.nodes if node.identifier in entries}
+    if len(met) != len(entries):
+        raise VerifyError(
+            "E_PART", f"{part.node} walked what {around.node} did not come to", value=part.node
+        )
+    return around.below + min(met.values(), default=0)
 
 
 def _text(value: object, where: str) -> str:

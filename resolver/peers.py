@@ -25,7 +25,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import httpcore
 import httpx
@@ -40,9 +40,12 @@ from .metrics import Metrics
 from .referral import normal
 from .shared import Breaker
 
+T = TypeVar("T")
+
 BATCH = 1_000  # identifiers in one request: what a node takes at once
 SECONDS = 1.5  # for one request, from the look-up of the host to the last byte
 REPLY, PER_IDENTIFIER, LARGEST = 1 << 20, 16 << 10, 8 << 20  # bytes of a reply: see `_limit`
+DELEGATIONS, PER_CHAIN = 256, 16  # in a reply, and more for each identifier: each one is parsed
 AT_A_TIME = 8  # requests to one node
 WAITING = 64  # requests that may wait for their turn at one node
 PEERS = 1_024  # nodes that are remembered
@@ -229,30 +232,29 @@ class Peers:
         It is one request, of at most BATCH identifiers; `whole` as for `Source.fetch`.
         """
         asked: JsonObject = {"identifiers": [item.text for item in identifiers], "whole": whole}
-        raw = await self._guarded(origin, SOURCE, asked, _limit(len(identifiers)))
-        return _read(origin, raw, len(identifiers))
+        most = len(identifiers)
+        return await self._guarded(
+            origin, SOURCE, asked, lambda raw: _read(origin, raw, most), limit=_limit(most)
+        )
 
     async def post(
         self, origin: str, path: str, body: JsonObject, *, seconds: float | None = None
     ) -> JsonObject:
         """Return what a node replies to a request, unverified; raise PeerFailed."""
-        raw = await self._guarded(origin, path, body, LARGEST, seconds)
-        try:
-            reply = json.loads(raw)
-        except (ValueError, RecursionError) as err:
-            raise PeerFailed(origin, "its reply is not JSON", reason="malformed") from err
-        if not isinstance(reply, dict):
-            raise PeerFailed(origin, "its reply is no JSON object", reason="malformed")
-        return reply
+        return await self._guarded(
+            origin, path, body, lambda raw: _object(origin, raw), seconds=seconds
+        )
 
     async def _guarded(
         self,
         origin: str,
         path: str,
         body: JsonObject,
-        limit: int,
+        read: Callable[[bytes], T],
+        *,
+        limit: int = LARGEST,
         seconds: float | None = None,
-    ) -> bytes:
+    ) -> T:
         # G1
         if not origin or normal(origin) != origin:
             raise PeerFailed(origin, "this is not the base URL of a node", reason="origin")
@@ -265,7 +267,7 @@ class Peers:
         peer.waiting += 1
         try:
             async with asyncio.timeout(seconds or self._seconds), peer.turn:
-                raw = await self._exchange(origin, path, body, limit)
+                reply = read(await self._exchange(origin, path, body, limit))
         except TimeoutError as err:
             raise self._broke(
                 peer, PeerUnreachable(origin, "it did not answer in time", reason="timeout")
@@ -278,7 +280,7 @@ class Peers:
             peer.waiting -= 1
         peer.breaker.worked()
         self._answered.add()
-        return raw
+        return reply
 
     def _peer(self, origin: str) -> _Peer:
         peer = self._peers.pop(origin, None) or _Peer(Breaker(self._clock))
@@ -295,14 +297,14 @@ class Peers:
         return error
 
     async def _exchange(self, origin: str, path: str, body: JsonObject, limit: int) -> bytes:
-        request = httpx.Request(
-            "POST",
-            f"{origin}{path}",
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-            json=body,
-            extensions={"timeout": httpx.Timeout(self._seconds).as_dict()},
-        )
         try:
+            request = httpx.Request(
+                "POST",
+                f"{origin}{path}",
+                headers={"accept": "application/json", "accept-encoding": "identity"},
+                json=body,
+                extensions={"timeout": httpx.Timeout(None).as_dict()},  # one is around all of it
+            )
             response = await self._transport.handle_async_request(request)
             try:
                 return await _body(origin, response, limit)
@@ -368,10 +370,23 @@ async def _body(origin: str, response: httpx.Response, limit: int) -> bytes:
 def _read(origin: str, raw: bytes, most: int) -> Fetched:
     """G6: read a reply about at most so many identifiers."""
     try:
-        return Fetched.from_json(json.loads(raw), most)
+        fetched = Fetched.from_json(_object(origin, raw), most)
     except BadInput as err:
         raise PeerFailed(
             origin, f"its reply is malformed: {err.detail}"[:300], reason="malformed"
         ) from err
+    limit = DELEGATIONS + most * PER_CHAIN
+    if len(fetched.delegations) > limit:
+        raise PeerFailed(origin, f"it sends over {limit} delegations", reason="too_large")
+    return fetched
+
+
+def _object(origin: str, raw: bytes) -> JsonObject:
+    """G6: read a JSON object, loosely: what is signed in it is read strictly where it is opened."""
+    try:
+        reply = json.loads(raw)
     except (ValueError, RecursionError) as err:
         raise PeerFailed(origin, "its reply is not JSON", reason="malformed") from err
+    if not isinstance(reply, dict):
+        raise PeerFailed(origin, "its reply is no JSON object", reason="malformed")
+    return reply

@@ -8,13 +8,12 @@ docs/wire.md and verified by `schemas.proof`.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import re
 from typing import Final
 
-from schemas.errors import BadQuery, MethodNotAllowed
+from schemas.errors import MethodNotAllowed
 from schemas.identifier import Identifier
+from schemas.when import read_moment
 
 from .answers import Answer, Head
 from .asgi import JSON, Receive, Scope, Send, finish, start
@@ -42,10 +41,6 @@ _PREFLIGHT: Final = [
     (b"access-control-allow-headers", b"accept, if-none-match"),
     (b"access-control-max-age", b"86400"),
 ]
-_SECONDS = re.compile(r"0|[1-9][0-9]{0,11}")
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 class ProofRoute:
@@ -74,19 +69,4 @@ class ProofRoute:
 
 def read_time(text: str) -> int:
     """Read Unix seconds or an RFC 3339 time, its fraction cut off; raise BadQuery."""
-    if _SECONDS.fullmatch(text):
-        return int(text)
-    # In a query an unescaped + is a space: of an offset it can be nothing else.
-    spelled = text[:19].replace(" ", "T") + text[19:].replace(" ", "+")
-    if _RFC3339.fullmatch(spelled):
-        try:
-            found = int(dt.datetime.fromisoformat(spelled.upper()).timestamp())
-        except ValueError:
-            found = -1
-        if found >= 0:
-            return found
-    raise BadQuery(
-        "at is not a time from 1970 on",
-        value=text,
-        fix="give RFC 3339 such as 2026-11-25T10:00:00Z, or Unix seconds",
-    )
+    return int(read_moment("at", text))

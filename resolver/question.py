@@ -9,6 +9,7 @@
         deadline_ms  milliseconds after which the walk ends, 1 to 60,000          2,000
         proof        none leaves out the signed statements behind the links
         across       no does not go on at other nodes
+        rollup       1 adds up the quantities along the walk (`resolver.quantities`)
         purpose      one word: what it is asked for, where a grant opens links for that alone
         at           RFC 3339 or Unix seconds: only links that held then (`schemas.when`)
         as_of        the same: of what the ends stated only what was recorded by then
@@ -26,7 +27,7 @@ from schemas.errors import BadQuery, NotAcceptable
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, LIFECYCLES, TYPES, UPSTREAM
 from schemas.viewer import PURPOSE
-from schemas.when import When, read_moment
+from schemas.when import NOW, When, read_moment
 
 from .asgi import JSON, NDJSON
 from .epcis_document import LD_JSON, base_of
@@ -44,6 +45,7 @@ PARAMETERS: Final = (
     "proof",
     "across",
     "purpose",
+    "rollup",
     "at",
     "as_of",
 )
@@ -64,7 +66,14 @@ class Question:
     proof: bool = True
     purpose: str = ""
     across: bool = True
+    rollup: bool = False
     base: str = ""  # of the EPCs of an EPCIS document, where one is asked for
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether what is kept beside the statements of links answers it."""
+        told = self.proof or self.rollup or self.base
+        return not told and self.only.when == NOW
 
     @classmethod
     def read(cls, path: bytes, query: bytes, accept: bytes | None, host: bytes = b"") -> Self:
@@ -96,6 +105,7 @@ class Question:
             proof=one_of("proof", given.get("proof"), ("none",)) is None,
             purpose=_purpose(given.get("purpose")),
             across=one_of("across", given.get("across"), ("yes", "no")) != "no",
+            rollup=one_of("rollup", given.get("rollup"), ("1",)) is not None,
             base=base_of(host) if wants_events(accept) else "",
         )
 

@@ -50,6 +50,7 @@ class Reading:
     holder: Delegation | None = None
     marked: tuple[Marked, ...] = ()
     disclosures: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
     expires_at: float = inf
     refers: Refers | None = None
     # Of `resolver.tags`, which looks for them once; a reading made from this one begins anew.
@@ -57,8 +58,11 @@ class Reading:
 
     @property
     def strict(self) -> bool:
-        """Tell whether this may never be served stale: suspended, retired, absent or foreign."""
-        if self.state not in ANSWERED or self.parts is None:
+        """Tell whether this may never be served stale.
+
+        So it is with what is suspended, retired, recalled, absent or foreign.
+        """
+        if self.state not in ANSWERED or self.parts is None or self.parts.notices:
             return True
         return self.parts.records[0].status != ACTIVE
 

@@ -75,7 +75,7 @@ class Wanted:
     """What a request asks of an identifier.
 
     `languages` are ranges in order of preference, lower case; they choose among targets. `caller`
-    is the organisation that asks, where it says who it is.
+    is the organisation that asks, where it says who it is, and `purpose` what for.
     """
 
     form: Form = Form.JSON
@@ -85,6 +85,7 @@ class Wanted:
     full: bool = False  # with what the log says
     caller: Prefix | None = None
     recursive: bool = True  # whether other nodes are asked
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +343,8 @@ def document(reading: Reading, *, proof: bool, log: LogProof | None = None) -> J
     view["envelope"] = reading.records[0]
     if reading.disclosures:
         view["disclosures"] = list(reading.disclosures)
+    if reading.notices:
+        view["notices"] = list(reading.notices)
     if proof:
         parts: JsonObject = {
             "chain": list(reading.delegations),

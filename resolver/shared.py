@@ -303,6 +303,11 @@ class Shared:
         if entry is None:
             self._foreign(1)
             return None
+        # What was kept while Redis was asked stays: the entry may be the older of the two.
+        standing = self._answers.standing(*key)
+        if standing is not None:
+            self._hit(1)
+            return standing
         # Read before something that was served here: a change between them may not be known yet.
         early = entry.answer.filled <= self._answers.told
         kept = not early and self._answers.put(*key, entry.answer, entry.epoch)

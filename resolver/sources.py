@@ -10,6 +10,7 @@ from schemas.disclosure import Marked
 from schemas.identifier import Identifier, Prefix
 from schemas.source import Edges, Fetched, Proved
 from schemas.viewer import ANYBODY, Near, Viewer
+from schemas.when import NOW, When
 
 
 class Source(Protocol):
@@ -26,17 +27,27 @@ class Source(Protocol):
 
         `whole` adds ancestors, what the ends of links say and the delegations to verify it; without
         it only the record itself (or the class that covers it) and its own chain is read. Of the
-        links those are there that `viewer` is shown.
+        links those are there that `viewer` is shown. A source that asks other nodes
+        (`resolver.federated`) says of what is theirs where it came from (`Found.elsewhere`), or
+        that it did not come (State.UNREACHABLE).
         """
         ...
 
     async def edges(
-        self, level: Sequence[Near], direction: str, limit: int, viewer: Viewer = ANYBODY
+        self,
+        level: Sequence[Near],
+        direction: str,
+        limit: int,
+        viewer: Viewer = ANYBODY,
+        *,
+        when: When = NOW,
     ) -> Edges:
         """Return the links of a level of a walk that a viewer is shown, in one query.
 
         `direction` is "upstream" or "downstream": where the far ends lie. At most `limit` edges
         in the order (near, far, type, lifecycle, occurrence); `truncated` where there are more.
+        Of `when` the recorded time tells which versions of statements are meant; valid time is
+        for whoever verifies them.
         """
         ...
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
 from schemas.canonical import JsonObject
@@ -39,6 +40,8 @@ from .asgi import JSON, NDJSON, Receive, Scope, Send, finish, start
 from .epcis_document import LD_JSON, pieces as event_pieces
 from .hops import Hops, Journey
 from .joined import joined, part_view
+from .outline import Course, Outliner, Outlining, Step, last, whole
+from .quantities import rolled_view
 from .question import Question
 from .sources import Source
 from .statements import Statements
@@ -68,8 +71,8 @@ from .walk import (
 
 T = TypeVar("T")
 
-LEVEL = 10_000  # identifiers that one call for links may name
-CHUNK = 1_000  # identifiers that one look-up may name
+LEVEL = 100_000  # identifiers that one call for links may name
+CHUNK = 100_000  # identifiers that one look-up may name
 SLICE = 16  # envelopes verified between two pauses: a few milliseconds
 GRACE = 0.5  # seconds beyond the deadline to describe the nodes that were found
 SHORT = 500  # nodes and links that are written in one piece
@@ -105,8 +108,14 @@ class Tracer:
         *,
         statements: Statements | None = None,
         hops: Hops | None = None,
+        outlining: Outlining | None = None,
     ) -> None:
-        """`hops` is how it goes on at other nodes, None where there are none."""
+        """`hops` is how it goes on at other nodes, None where there are none.
+
+        `outlining` tells of links without their statements, for traces that ask for no proof; None
+        where everything is verified.
+        """
+        self._outliner = None if outlining is None else Outliner(outlining, clock)
         self._hops = hops
         self._source = source
         self._trust = trust
@@ -149,6 +158,7 @@ class Tracer:
         viewer: Viewer = ANYBODY,
         proof: bool = True,
         across: bool = True,
+        rollup: bool = False,
     ) -> AsyncGenerator[JsonObject, None]:
         """Trace level by level: one object for each, and a last one of the whole.
 
@@ -170,11 +180,18 @@ class Tracer:
                 async for line in lines:
                     yield line
             trace = joined(trace, journey)
+        if rollup:
+            trace = replace(trace, rollup=rolled_view(trace))
         yield summary(trace, proof=proof)
 
     async def _arriving(self, journey: Journey, *, proof: bool) -> AsyncGenerator[JsonObject, None]:
+        told = 0  # of what is broken
         try:
-            while journey.away:
+            while journey.away or told < len(journey.broken):
+                if told < len(journey.broken):
+                    yield {"broken": [item.view() for item in journey.broken[told:]]}
+                    told = len(journey.broken)
+                    continue
                 for arrived in await journey.next():
                     for part in arrived.parts:
                         yield part_view(part, arrived.depth, proof=proof)
@@ -206,6 +223,8 @@ class Tracer:
     ) -> AsyncIterator[Level]:
         """Take T2 to T4, level by level; what other nodes serve leaves on its journey."""
         yield walk.start()
+        if journey is not None:
+            await journey.depart(walk, stay=True)
         while walk.frontier:
             level = walk.advance(await self._read(walk, deadline))
             if journey is not None:
@@ -227,7 +246,11 @@ class Tracer:
         try:
             async with self._until(deadline):
                 found = await self._source.edges(
-                    walk.near(part), walk.direction, limit, walk.viewer, walk.only.when
+                    walk.near(part),
+                    walk.direction,
+                    limit,
+                    walk.viewer,
+                    when=walk.only.when,
                 )
         except TimeoutError:
             return Read(rest=part[0], why=TIMEOUT)
@@ -331,7 +354,10 @@ class Tracer:
         question = Question.read(scope["raw_path"], scope["query_string"], accept, host)
         with self.one_more():
             viewer = await self._viewer(scope, question)
-            if question.streamed:
+            outliner = self._outliner if question.plain else None
+            if outliner is not None:
+                await self._send_outline(outliner, question, viewer, method, send)
+            elif question.streamed:
                 await self._send_stream(question, viewer, method, send)
             else:
                 await self._send_whole(question, viewer, method, send)
@@ -364,6 +390,8 @@ class Tracer:
             viewer=viewer,
             across=asked.across,
         )
+        if asked.rollup:
+            trace = replace(trace, rollup=rolled_view(trace))
         headers = [(b"content-type", LD_JSON if asked.base else JSON), *_COMMON]
         if len(trace.nodes) + len(trace.edges) <= SHORT and not asked.base:
             body = encode(trace.view(proof=asked.proof))
@@ -377,6 +405,29 @@ class Tracer:
             await asyncio.sleep(0)
         await finish(send)
 
+    async def _send_outline(
+        self, outliner: Outliner, asked: Question, viewer: Viewer, method: str, send: Send
+    ) -> None:
+        course = Course(asked.root, asked.direction, asked.budget)
+        steps: list[Step] = []
+        headers = [(b"content-type", NDJSON if asked.streamed else JSON), *_COMMON]
+        walk = outliner.steps(course, viewer, asked.only, partial(self._root, asked.root))
+        async with aclosing(walk):
+            async for step in walk:
+                steps.append(step)
+                if asked.streamed and len(steps) == 1:
+                    await start(send, 200, headers)
+                if asked.streamed and method == "HEAD":
+                    break
+                if asked.streamed:
+                    await _more(send, step.line())
+        if asked.streamed:
+            await finish(send, b"" if method == "HEAD" else last(steps, course))
+            return
+        body = b"".join(whole(steps, course))
+        await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
+        await finish(send, b"" if method == "HEAD" else body)
+
     async def _send_stream(self, asked: Question, viewer: Viewer, method: str, send: Send) -> None:
         begun = False  # not before the root is known to be there
         lines = self.stream(
@@ -387,6 +438,7 @@ class Tracer:
             viewer=viewer,
             proof=asked.proof,
             across=asked.across,
+            rollup=asked.rollup,
         )
         async with aclosing(lines):
             async for line in lines:

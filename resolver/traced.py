@@ -1,10 +1,13 @@
 """What a trace found: nodes, links, cycles and what is missing, and its form on the wire.
 
-    {"root", "direction", "at"?, "as_of"?, "nodes": [{"identifier", "depth", "kind", "status"}],
+    {"root", "direction", "at"?, "as_of"?,
+     "nodes": [{"identifier", "depth", "kind", "status", "node"?}],
      "edges": [{"upstream", "downstream", "type", "state", "quantity", "lifecycle",
                 "asserted_by", "occurrence"?, "assertions": [envelope, …], "cycle"?}],
      "blinded"?: [{"near", "far", "type", "lifecycle", "depth"}],
-     "broken": [{"identifier", "code"}], "cycles": [[identifier, …]], "truncated",
+     "broken": [{"identifier", "code", "node"?}], "cycles": [[identifier, …]], "truncated",
+     "rollup"?: {"amounts": [{"identifier", "value", "unit"}], "unknown": [{"identifier", "why"}],
+                 "excluded": [{"near", "far"}], "partial"},
      "continuations"?: [{"identifier", "node", "depth"}], "hops"?: [{"node", "by", "seal"}],
      "proof": {"chain": [delegation, …]}}
 
@@ -15,21 +18,27 @@ proof both are left out.
 A link whose far end is not for this caller is among `blinded`, `far` being a pseudonym that stands
 for one identifier throughout this trace and in no other. Nothing is signed of it.
 
+What other nodes walked is in it as if it were from here; `node` is the base URL of the one that
+told of an identifier or was asked for what is missing, and `hops` has their seals.
+
 Everything here is pure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from schemas.canonical import Json, JsonObject
 from schemas.identifier import Identifier
 from schemas.source import Blinded
 from schemas.when import NOW, When
 
-from .walk import CUT_SHORT, Broken, Level, Stated, Walk, in_order
+from .walk import CUT_SHORT, Broken, Level, Stated, Walk
+
+N = TypeVar("N", bound=Hashable)
 
 UNKNOWN = "unknown"
 PIECE = 250  # nodes or links that are written at a time
@@ -46,20 +55,25 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An identifier in a trace, and how many links it is away from the root at least."""
+    """An identifier in a trace, and how many links it is away from the root at least.
+
+    `home` is the base URL of the node that told of it, empty for this one.
+    """
 
     identifier: Identifier
     depth: int
     described: Described
+    home: str = ""
 
     def view(self) -> JsonObject:
         """Return the members on the wire."""
-        return {
+        view: JsonObject = {
             "identifier": self.identifier.text,
             "depth": self.depth,
             "kind": self.described.kind,
             "status": self.described.status,
         }
+        return {**view, "node": self.home} if self.home else view
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,7 @@ class Trace:
     continuations: tuple[JsonObject, ...] = ()  # where other nodes walk on
     hops: tuple[JsonObject, ...] = ()  # what was walked by other nodes, and their seals
     when: When = NOW
+    rollup: JsonObject | None = None  # `quantities`, where it is asked for
 
     @property
     def truncated(self) -> bool:
@@ -117,6 +132,8 @@ class Trace:
             tail["continuations"] = list(self.continuations)
         if self.hops:
             tail["hops"] = list(self.hops)
+        if self.rollup is not None:
+            tail["rollup"] = self.rollup
         if proof:
             chain = dict.fromkeys(token for edge in self.edges for token in edge.chain)
             tail["proof"] = {"chain": list(chain)}
@@ -216,44 +233,42 @@ def _cycles(walk: Walk, levels: Sequence[Level]) -> tuple[tuple[Identifier, ...]
     return cycles((walk.ends(stated.link) for level in levels for stated in level.edges), depths)
 
 
-def cycles(
-    pairs: Iterable[tuple[Identifier, Identifier]], depths: Mapping[Identifier, int]
-) -> tuple[tuple[Identifier, ...], ...]:
+def cycles(pairs: Iterable[tuple[N, N]], depths: Mapping[N, int]) -> tuple[tuple[N, ...], ...]:
     """Find the cycles among (near, far) pairs: the strongly connected sets of two or more nodes.
 
     A link from a level to the next closes no cycle by itself. One that leads to the same or an
     earlier level may, and in a graph with short cuts it may as well not: only components tell.
     """
-    graph: dict[Identifier, list[Identifier]] = {}
+    graph: dict[N, list[N]] = {}
     suspect = False
     for near, far in pairs:
         graph.setdefault(near, []).append(far)
         suspect = suspect or depths[far] <= depths[near]
     if not suspect:
         return ()
-    found = [in_order(part) for part in _Components(graph) if len(part) > 1]
-    return tuple(sorted(found, key=lambda part: part[0].text))
+    found = [tuple(sorted(part, key=str)) for part in _Components(graph) if len(part) > 1]
+    return tuple(sorted(found, key=lambda part: str(part[0])))
 
 
-class _Components:
+class _Components(Generic[N]):
     """The strongly connected components of a graph (Tarjan 1972), with a stack of our own.
 
     `low` of a node is the earliest node of an open component that it reaches; a node that reaches
     none earlier than itself closes its component.
     """
 
-    def __init__(self, graph: Mapping[Identifier, Sequence[Identifier]]) -> None:
+    def __init__(self, graph: Mapping[N, Sequence[N]]) -> None:
         self._graph = graph
-        self._index: dict[Identifier, int] = {}
-        self._low: dict[Identifier, int] = {}
-        self._open: dict[Identifier, None] = {}  # a stack: insertion order, and quick to ask
+        self._index: dict[N, int] = {}
+        self._low: dict[N, int] = {}
+        self._open: dict[N, None] = {}  # a stack: insertion order, and quick to ask
 
-    def __iter__(self) -> Iterator[tuple[Identifier, ...]]:
+    def __iter__(self) -> Iterator[tuple[N, ...]]:
         for start in self._graph:
             if start not in self._index:
                 yield from self._explore(start)
 
-    def _explore(self, start: Identifier) -> Iterator[tuple[Identifier, ...]]:
+    def _explore(self, start: N) -> Iterator[tuple[N, ...]]:
         path = [(start, self._enter(start))]
         while path:
             node, ahead = path[-1]
@@ -268,12 +283,12 @@ class _Components:
             if self._low[node] == self._index[node]:
                 yield self._close(node)
 
-    def _enter(self, node: Identifier) -> Iterator[Identifier]:
+    def _enter(self, node: N) -> Iterator[N]:
         self._index[node] = self._low[node] = len(self._index)
         self._open[node] = None
         return iter(self._graph.get(node, ()))
 
-    def _next(self, node: Identifier, ahead: Iterator[Identifier]) -> Identifier | None:
+    def _next(self, node: N, ahead: Iterator[N]) -> N | None:
         for target in ahead:
             if target not in self._index:
                 return target
@@ -281,8 +296,8 @@ class _Components:
                 self._low[node] = min(self._low[node], self._index[target])
         return None
 
-    def _close(self, node: Identifier) -> tuple[Identifier, ...]:
-        part: list[Identifier] = []
+    def _close(self, node: N) -> tuple[N, ...]:
+        part: list[N] = []
         while not part or part[-1] != node:
             part.append(self._open.popitem()[0])
         return tuple(part)

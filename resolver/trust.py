@@ -9,11 +9,12 @@ bounded and forget what was used longest ago.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from schemas.answer import Parts, grouped, parse_parts, parse_stated
+from schemas.answer import Parts, grouped, parse_marking, parse_parts, parse_stated
 from schemas.chain import Chain, Runs, Trust, assemble
 from schemas.delegation import Delegation
 from schemas.envelope import Envelope
@@ -21,9 +22,12 @@ from schemas.errors import VerifyError
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import sha256
 from schemas.link import Assertion, stands
+from schemas.notice import Notice
 from schemas.runs import Place, arrange, place
 
 from .places import Places
+
+_log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -206,6 +210,23 @@ class Offered:
                     verified[token] = stated
         shown = {link for link, said in grouped(tuple(verified.values())) if stands(said)}
         return tuple(token for token, stated in verified.items() if stated.link in shown)
+
+    def notices(
+        self, parts: Parts, tokens: Sequence[str]
+    ) -> tuple[tuple[Notice, ...], tuple[str, ...]]:
+        """Verify notices about an answer; return those that are good, and their envelopes.
+
+        One that does not verify is left out, as a statement of a link is.
+        """
+        good: dict[str, tuple[Notice, str]] = {}
+        for token in tokens:
+            try:
+                notice = parse_marking(parts, token, self.check)
+            except VerifyError as err:
+                _log.error("a notice about %s does not verify: %s", parts.identifier, err)
+            else:
+                good[notice.id] = (notice, token)
+        return tuple(notice for notice, _ in good.values()), tuple(t for _, t in good.values())
 
     def evidence(self, prefixes: Iterable[Prefix]) -> tuple[str, ...]:
         """Return the delegations that the chains of these prefixes consist of, each once."""

@@ -12,6 +12,8 @@ verifier verifies the parts, composes again and compares, so no plain member can
     A4  links: the newest statement of each end verifies under the chain of that end's
         prefix and touches the identifier; a withdrawal is there beside an assertion
         of the same link that stands, never alone                                    E_LINK
+    A4n notices: each verifies under the chain of the identifier's prefix, is issued and not
+        lifted, and marks the identifier, an ancestor or the class that covers it    E_ID
     A5  the plain members are exactly what the parts compose to, E_LINK where a
         link is shown in another state than its ends give it              E_ANSWER, E_LINK
     A6  validity: now lies within nbf and exp of the record and of its chain        E_TIME
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
@@ -44,6 +46,7 @@ from .link import (
     read_assertion,
     stands,
 )
+from .notice import ISSUED, NOTICE, Notice, read_notice
 from .record import ITEM, MAX_ANCESTORS, RETIRED, Record, read_record
 from .signed import parse
 from .target import Target, check_href
@@ -64,6 +67,7 @@ class Parts:
     records: tuple[Record, ...]
     assertions: tuple[Assertion, ...] = ()
     more_links: bool = False
+    notices: tuple[Notice, ...] = ()
 
     @property
     def covered(self) -> bool:
@@ -227,6 +231,7 @@ def parse_parts(
     *,
     more_links: bool = False,
     disclosures: Sequence[object] = (),
+    notices: Sequence[object] = (),
 ) -> Parts:
     """Verify the parts of an answer by steps A2 to A4; raise VerifyError.
 
@@ -262,7 +267,26 @@ def parse_parts(
         if not stands(said):
             raise VerifyError("E_LINK", f"no end stands behind the link {link.key}")
     opened = reveal_all(parsed, disclosures) if disclosures else tuple(parsed)
-    return Parts(identifier, opened, stated, more_links)
+    parts = Parts(identifier, opened, stated, more_links)
+    return replace(parts, notices=_marking(parts, notices, verify)) if notices else parts
+
+
+def _marking(parts: Parts, tokens: Sequence[object], verify: Check) -> tuple[Notice, ...]:
+    marking = tuple(parse_marking(parts, token, verify) for token in tokens)
+    if len({notice.id for notice in marking}) != len(marking):
+        raise VerifyError("E_ID", "the answer brings a notice twice", value=parts.identifier.text)
+    return marking
+
+
+def parse_marking(parts: Parts, token: object, verify: Check) -> Notice:
+    """Verify a notice that comes with an answer, and that it is about it; raise VerifyError."""
+    envelope = parse(token, NOTICE)
+    notice = _read(read_notice, envelope)
+    verify(envelope, notice.issuer, notice.issued_at, None)
+    about = {parts.identifier, *(record.identifier for record in parts.records)}
+    if notice.state != ISSUED or not about & set(notice.of):
+        raise VerifyError("E_ID", f"notice {notice.id} does not mark this", value=notice.id)
+    return notice
 
 
 def covers(record: Record, identifier: Identifier) -> bool:
@@ -387,6 +411,7 @@ class Sent:
     chain: tuple[object, ...]
     assertions: tuple[object, ...] = ()
     disclosures: tuple[object, ...] = ()
+    notices: tuple[object, ...] = ()
     log: object = None
     more_links: bool = False
     partial: bool = False
@@ -400,6 +425,7 @@ class Sent:
             verify,
             more_links=self.more_links,
             disclosures=self.disclosures,
+            notices=self.notices,
         )
 
 
@@ -418,6 +444,7 @@ def read_sent(document: JsonObject) -> Sent:
         strings(proof, "chain"),
         strings(proof, "links"),
         strings(document, "disclosures"),
+        strings(document, "notices"),
         proof.get("log"),
         more_links=isinstance(links, dict) and links.get("truncated") is True,
         partial="proof" not in document,
@@ -461,7 +488,7 @@ def check_lineage(parts: Parts, *, partial: bool = False) -> None:
 def check_view(document: JsonObject, view: JsonObject, *, partial: bool = False) -> None:
     """Step A5: the plain members are what the parts compose to; raise VerifyError."""
     _check_states(document.get("links"), view["links"])
-    for name in sorted({*document, *view} - {"envelope", "disclosures", "proof"}):
+    for name in sorted({*document, *view} - {"envelope", "disclosures", "notices", "proof"}):
         # As canonical bytes, for in Python true equals 1, and in JSON it does not.
         same = name in document and name in view
         if not same or canonical.encode(document[name]) != canonical.encode(view[name]):

@@ -2,8 +2,7 @@
 
 A node that finds a link leading to what another node holds asks that node to walk on:
 
-    POST /v1/traces/hop  {token, entries [{identifier, entry?, steps?}], types?, lifecycle?,
-                          at?, as_of?}
+    POST /v1/traces/hop  {token, delegations, entries [identifier], types?, lifecycle?, at?, as_of?}
 
 Hop token (`typ` tierlink-hop+jws), signed by a record key of `iss`:
 
@@ -26,8 +25,6 @@ What the node found comes back as a part, sealed (`typ` tierlink-part+jws) by a 
 `digest` is SHA-256 over the canonical JSON of the part. Whoever receives parts checks each one
 of them, those too that a part's node was given by others.
 
-    request  {trace, direction, entries [identifier], depth, nodes, deadline, purpose?, types?,
-              lifecycle?, token, delegations}
     reply    {part {trace, node, nodes [{identifier, depth, kind?, status}], edges [as of a source],
               blinded? [as of a source, depth], broken [{identifier, code, node?}]},
               delegations, parts [reply], seal}

@@ -6,8 +6,8 @@ The JSON forms, of /v1/source, /v1/source/edges and /v1/source/proof; `from_json
 a malformed one, and ignores members it does not know, so that nodes of different releases
 understand each other:
 
-    Fetched  {found: [{identifier, state, records?, assertions?, more_links?}],
-              delegations, watermark}
+    Fetched  {found: [{identifier, state, records?, assertions?, more_links?, notices?}],
+              delegations, watermark, ttl?}
     Edges    {edges: [{type, upstream, downstream, lifecycle, occurrence?, assertions}],
               delegations, watermark, truncated, blinded? [{near, far, type, lifecycle}]}
     Proved   {v, identifier, envelope?, proof: {chain, records, log}}, the bundle that a verifier
@@ -24,7 +24,7 @@ from .canonical import JsonObject
 from .chain import MAX_CHAIN
 from .change import Watermark
 from .claims import Members
-from .errors import BadInput
+from .errors import BadInput, TierlinkError
 from .evidence import LogProof
 from .identifier import Identifier
 from .link import DOWNSTREAM, LIFECYCLES, SIDES, TYPES, UPSTREAM, Link
@@ -33,6 +33,8 @@ from .signed import MAX_TOKEN
 from .viewer import BLINDED
 
 MAX_ITEMS = 200_000  # of any array in a reply: a bound against nonsense, not a page size
+MAX_NOTICES = 64  # of one identifier
+MAX_TTL = 86_400  # seconds for which another node may keep an answer at most
 
 
 class State(enum.StrEnum):
@@ -45,9 +47,25 @@ class State(enum.StrEnum):
     PREFIX_SUSPENDED = "prefix_suspended"
     FOREIGN = "foreign"  # the prefix is another node's, or below what is: ask there
     NOWHERE = "nowhere"  # it would be delegated here, and is delegated to nobody
+    UNREACHABLE = "unreachable"  # in process alone: another node was asked, and failed
 
 
-_STATES = frozenset(state.value for state in State)
+_STATES = frozenset(state.value for state in State) - {State.UNREACHABLE.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How something came from another node; in process alone, never on the wire.
+
+    `origin` is the node that said it, `delegations` are what it sent to verify it by: apart from
+    what others sent, so that nobody can spoil another's chain. `expires_at`, on the clock of the
+    resolver, is when it may be kept no longer. `failure` is why there is nothing (UNREACHABLE).
+    """
+
+    origin: str
+    delegations: tuple[str, ...] = ()
+    expires_at: float = 0.0
+    failure: TierlinkError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,8 @@ class Found:
     `records`: envelopes, nearest first: the record itself (or the class that covers it, or the
     tombstone), then its ancestors. `assertions`: what both ends of each link say last, in key
     order, of links that an end stands behind; `more_links` says that some were left out.
+    `notices`: those that mark the identifier, an ancestor or the class that covers it.
+    `elsewhere` is there, in process, where another node said it.
     """
 
     identifier: Identifier
@@ -64,6 +84,8 @@ class Found:
     records: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()
     more_links: bool = False
+    elsewhere: Elsewhere | None = None
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -74,6 +96,8 @@ class Found:
             value["assertions"] = list(self.assertions)
         if self.more_links:
             value["more_links"] = True
+        if self.notices:
+            value["notices"] = list(self.notices)
         return value
 
 
@@ -81,29 +105,36 @@ class Found:
 class Fetched:
     """The answer to one fetch: every identifier asked for, and the moment it was read at.
 
-    `delegations` holds the envelopes that the records and assertions need to be verified.
+    `delegations` holds the envelopes that the records and assertions need to be verified, and for
+    what is FOREIGN the chain of the nearest prefix that is known: the referral. `ttl` is for how
+    many seconds another node may keep this; whoever follows the changes need not look at it.
     """
 
     found: Mapping[Identifier, Found]
     delegations: tuple[str, ...]
     watermark: Watermark
+    ttl: int = 0
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
-        return {
+        value: JsonObject = {
             "found": [found.to_json() for found in self.found.values()],
             "delegations": list(self.delegations),
             "watermark": str(self.watermark),
         }
+        if self.ttl:
+            value["ttl"] = self.ttl
+        return value
 
     @classmethod
-    def from_json(cls, value: object) -> Fetched:
-        """Read the JSON form; raise BadInput."""
+    def from_json(cls, value: object, most: int = MAX_ITEMS) -> Fetched:
+        """Read the JSON form, of at most so many identifiers; raise BadInput."""
         members = Members({}, BadInput).inner(value, "source.")
-        found = members.array("found", MAX_ITEMS, _found)
+        found = members.array("found", most, _found)
         delegations = members.array("delegations", MAX_ITEMS, _envelope)
         watermark = Watermark.parse(members.text("watermark", 128))
-        return cls({item.identifier: item for item in found}, delegations, watermark)
+        ttl = members.maybe_integer("ttl", 0, MAX_TTL) or 0
+        return cls({item.identifier: item for item in found}, delegations, watermark, ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +143,11 @@ class Edge:
 
     link: Link
     assertions: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Edge:
+        """Read the JSON form; raise BadInput."""
+        return _edge(value, where)
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -144,6 +180,11 @@ class Blinded:
             "type": self.type,
             "lifecycle": self.lifecycle,
         }
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Blinded:
+        """Read the JSON form; raise BadInput."""
+        return _blinded(value, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +274,7 @@ def _found(value: object, where: str) -> Found:
         members.array("records", MAX_ANCESTORS + 1, _envelope),
         members.array("assertions", MAX_ITEMS, _envelope),
         more_links=members.take("more_links") is True,
+        notices=members.array("notices", MAX_NOTICES, _envelope),
     )
 
 

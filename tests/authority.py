@@ -22,6 +22,7 @@ from schemas.rule import Rule, TargetTemplate
 from schemas.source import Edge, Edges, Fetched, Found, Proved, State
 from schemas.target import Target
 from schemas.viewer import ANYBODY, Near
+from schemas.when import NOW
 
 ISSUED = 1_760_000_000
 ALL_USES = frozenset({RECORD_USE, DELEGATE_USE, ROTATE_USE})
@@ -181,7 +182,7 @@ class Authority:
         return reply
 
     async def edges(
-        self, level: Sequence[Near], direction: str, limit: int, viewer=ANYBODY
+        self, level: Sequence[Near], direction: str, limit: int, viewer=ANYBODY, when=NOW
     ) -> Edges:
         self._check()
         identifiers = {item.identifier for item in level}

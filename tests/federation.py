@@ -15,6 +15,7 @@ from resolver.referral import Place
 from resolver.trust import Verifier
 from schemas.errors import PeerUnreachable
 from schemas.identifier import Identifier, Prefix
+from schemas.link import parse_assertion
 from schemas.source import Fetched, Found, State
 from tests.authority import ISSUED, Authority
 
@@ -57,17 +58,21 @@ class Node:
         mine = [item for item, home in homes.items() if home == self.origin]
         if prefix not in homes:
             return False
-        return any(prefix.covers(item) or item == prefix.parent for item in mine)
+        above = next((item for item in prefix.ancestors() if item in homes), None)
+        return above in mine or any(prefix.covers(item) for item in mine)
 
     def fetch(self, identifiers) -> Fetched:
         tokens: dict[str, None] = {}
         found: dict[Identifier, Found] = {}
         for identifier in identifiers:
             line = [item for item in Authority._lineage(identifier.prefix) if self.knows(item)]
-            for item in reversed(line):
+            found[identifier] = self.find(identifier, line)
+            # It has the chains of those who state links that end here.
+            said = [parse_assertion(token)[1] for token in found[identifier].assertions]
+            lines = [line, *(Authority._lineage(item.asserter.prefix) for item in said)]
+            for item in (item for line in lines for item in reversed(line)):
                 if not item.is_root:
                     tokens[self.older.get(item) or self.world.delegations[item]] = None
-            found[identifier] = self.find(identifier, line)
         return Fetched(found, tuple(tokens), self.world.watermark, self.ttl)
 
     def find(self, identifier, line) -> Found:

@@ -3,6 +3,7 @@
     database_server   URL of the server                                        session
     database_url      a migrated database that the session shares              session
     fresh_database    a migrated database of the test's own, dropped after it  function
+    empty_database    a database without any table, likewise                   function
     second_database   another one, for what needs two nodes                    function
     data_dir          an empty folder that the embedded server's account can enter
 
@@ -99,6 +100,12 @@ def fresh_database(database_server, migrated_template):
 @pytest.fixture
 def second_database(database_server, migrated_template):
     with _database(database_server, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(database_server):
+    with _database(database_server, "template0") as url:
         yield url
 
 

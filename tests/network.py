@@ -12,6 +12,7 @@ from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM
 from schemas.source import Edges
 from schemas.viewer import ANYBODY
+from schemas.when import NOW
 from tests.authority import Authority
 
 BOTH = (UPSTREAM, DOWNSTREAM)
@@ -85,7 +86,7 @@ class Network(Authority):
         await self._called("fetch", identifiers)
         return await super().fetch(identifiers, whole=whole)
 
-    async def edges(self, level, direction, limit, viewer=ANYBODY):
+    async def edges(self, level, direction, limit, viewer=ANYBODY, when=NOW):
         await self._called("edges", level)
         read = await super().edges(level, direction, len(self.links))
         near, far = ("downstream", "upstream") if direction == UPSTREAM else BOTH

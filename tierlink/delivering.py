@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from registry import deliveries
 from registry.deliveries import Bundle
 from registry.store.engine import Store
+from resolver.hops import Post
 from resolver.sources import Source
 from schemas.canonical import JsonObject
 from schemas.errors import PrefixNotFound, TierlinkError, Unavailable, VersionStale
@@ -26,7 +27,7 @@ from tierlink.client import problem
 PERIOD = 1.0  # seconds between two looks at the queue
 MAX_BYTES = 64 * 1024  # of the statements of one request
 
-Post = Callable[[str, str, JsonObject], Awaitable[JsonObject]]  # origin, path, body -> reply
+SECONDS = 30.0  # for one request: nobody waits for it, and a hundred statements take their time
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ class Deliverer:
             "assertions": list(bundle.assertions),
             "delegations": list(bundle.delegations),
         }
-        results = (await self._post(origin, "/v1/proposals", body)).get("results")
+        reply = await self._post(origin, "/v1/proposals", body, seconds=SECONDS)
+        results = reply.get("results")
         if not isinstance(results, list) or len(results) != len(bundle.queued):
             raise Unavailable(f"{origin} gives no result for each statement")
         return [_outcome(item) for item in results]

@@ -15,11 +15,12 @@ from registry.store.engine import Store
 from resolver.asgi import Route
 from resolver.hopping import ROUTE as HOP_ROUTE, Hopping
 from resolver.hops import Hops, Voice
+from resolver.outline import Outlining
 from resolver.statements import Statements
 from resolver.trace import Tracer
 from resolver.trust import Verifier
 from schemas.delegation import RECORD_USE
-from schemas.errors import KeyNotHosted, PrefixNotFound
+from schemas.errors import KeyNotHosted, PrefixNotFound, Unauthenticated
 from schemas.identifier import Prefix
 from tierlink.client import AsyncClient
 from tierlink.delivering import Deliverer
@@ -71,7 +72,11 @@ def going_on(
         statements=statements,
         clock=clock,
     )
-    tracer = Tracer(around.source, verifier, clock, statements=statements, hops=hops)
+    local = around.source.local
+    outlining = local if isinstance(local, Outlining) else None
+    tracer = Tracer(
+        around.source, verifier, clock, statements=statements, hops=hops, outlining=outlining
+    )
     return tracer, (Route(HOP_ROUTE, Hopping(tracer, hops, verifier)),)
 
 
@@ -90,7 +95,14 @@ async def membership(
         parent = await stack.enter_async_context(
             AsyncClient(node.place.parent_url, api_key=node.place.given_key)
         )
-        if await join(store, keyring, parent, wish, data_dir=node.node.data_dir, now=clock()):
+        try:
+            new = await join(store, keyring, parent, wish, data_dir=node.node.data_dir, now=clock())
+        except Unauthenticated as err:
+            raise Unauthenticated(
+                f"{node.place.parent_url} does not let us join: {err.detail}",
+                fix="set TIERLINK_PARENT_KEY to an API key of the prefix above; it is needed once",
+            ) from err
+        if new:
             say(f"joined {node.place.parent_url} as the node of {prefix}")
         yield Follower(store, parent, prefix, here, clock)
 

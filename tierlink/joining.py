@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry import accounts, adoption, custody, prefixes
-from registry.adoption import Here
 from registry.delegations import HOSTED_USES
+from registry.here import Here
 from registry.keyring import Keyring
 from registry.store.engine import ReadTx, Store
 from schemas.errors import Conflict, PrefixNotFound, TierlinkError

@@ -38,9 +38,13 @@ class Node:
     place: PlaceSettings
 
     @classmethod
-    def read(cls) -> Node:
-        """Read the environment, and admit the algorithms it names; raise BadInput."""
-        node, place = load(NodeSettings), load(PlaceSettings)
+    def read(cls, role: str | None = None) -> Node:
+        """Read the environment, and admit the algorithms it names; raise BadInput.
+
+        `role` goes before TIERLINK_ROLE.
+        """
+        given = {} if role is None else {"role": role}
+        node, place = load(NodeSettings), load(PlaceSettings, **given)
         admit_algorithms({SWITCH: node.sm2})
         registry, resolver = Settings.load(), load(ResolverSettings)
         if place.joins is not None and not resolver.public_url:
@@ -51,7 +55,7 @@ class Node:
         if place.role != "root" and registry.root_file is None:
             raise BadInput(
                 f"TIERLINK_ROOT_FILE is needed by a node of role {place.role}",
-                fix="name a file with the root versions, as `tierlink trust --roots` writes it",
+                fix="name a file with the root versions, one a line",
             )
         return cls(node, registry, resolver, place)
 

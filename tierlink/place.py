@@ -57,8 +57,8 @@ class PlaceSettings(BaseSettings):
     )
     peers_private: bool = Field(
         default=False,
-        description="1 lets delegations name nodes at private, loopback and link-local addresses: "
-        "for a network of one's own",
+        description="1 lets delegations name nodes at private and loopback addresses: for a "
+        "network of one's own; link-local ones, and those of a cloud's own services, never are",
     )
 
     @model_validator(mode="before")
@@ -69,8 +69,10 @@ class PlaceSettings(BaseSettings):
             return values
         try:
             return {**values, "parent_key": Path(str(path)).read_text(encoding="utf-8").strip()}
+        except FileNotFoundError:
+            return values  # needed once, to join: a file that need not be kept
         except OSError as err:
-            raise ValueError(f"it cannot be read: {err.strerror}") from err
+            raise ValueError(f"TIERLINK_PARENT_KEY_FILE cannot be read: {err.strerror}") from err
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -22,8 +22,10 @@ from resolver.app import Resolver, create_app
 from resolver.asgi import Route
 from resolver.config import ResolverSettings
 from resolver.edge import make_protocol
+from resolver.federated import Federated
 from resolver.metrics import Metrics
 from resolver.native import negotiate
+from resolver.outline import Outlining
 from resolver.proof import ROUTE as PROOF_ROUTE, ProofRoute
 from resolver.shared import Memory
 from resolver.trace import Tracer
@@ -123,7 +125,9 @@ def routes(reading: Resolver, tracer: Tracer | None = None) -> tuple[Route, ...]
 
     Without a `tracer` that speaks to other nodes, traces end at what they serve.
     """
-    tracer = tracer or Tracer(reading.source, reading.verifier, boottime)
+    local = reading.source.local if isinstance(reading.source, Federated) else reading.source
+    outlining = local if isinstance(local, Outlining) else None
+    tracer = tracer or Tracer(reading.source, reading.verifier, boottime, outlining=outlining)
     return (
         Route("/v1/trace/", tracer.handle),
         Route(PROOF_ROUTE, ProofRoute(reading.prover)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -51,12 +52,15 @@ class NodeSettings(BaseSettings):
     )
 
 
-def load(kind: type[T]) -> T:
-    """Read settings from the environment; raise BadInput that names the variable."""
+def load(kind: type[T], **given: object) -> T:
+    """Read settings from the environment, but for what is given; raise BadInput that names one."""
+    make: Callable[..., T] = kind
     try:
-        return kind()
+        return make(**given)
     except ValidationError as err:
         first = err.errors()[0]
+        if not first["loc"]:  # of all together, among which may be secrets
+            raise BadInput(first["msg"].removeprefix("Value error, ")) from None
         name = "TIERLINK_" + "_".join(str(part) for part in first["loc"]).upper()
         raise BadInput(f"{name}: {first['msg']}", value=first["input"]) from None
 

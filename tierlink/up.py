@@ -1,6 +1,7 @@
 """The composition root: reads the settings, builds the objects, wires the wings together.
 
-    up         registry and resolver in one process, with an embedded PostgreSQL and the sample
+    up         registry and resolver in one process, with an embedded PostgreSQL and the sample;
+               of role recursive (`tierlink.recursive`) the resolver alone, without a database
     registry   the authority alone
     migrate    brings the database to the newest schema
 
@@ -55,27 +56,11 @@ from tierlink.housekeeping import Measured, housekeeper
 from tierlink.log import keeping
 from tierlink.neighbourhood import neighbourhood
 from tierlink.node import Node, say
+from tierlink.paths import REGISTRY_PATHS
+from tierlink.place import RECURSIVE
 from tierlink.resolving import bundle, following, greeting, memory, routes, together
 from tierlink.settings import NodeSettings, private_write
 
-# What the registry answers; everything else is the resolver's.
-REGISTRY_PATHS = (
-    "/v1/prefixes",
-    "/v1/challenges",
-    "/v1/identifiers",
-    "/v1/links",
-    "/v1/grants",
-    "/v1/proposals",
-    "/v1/deliveries",
-    "/v1/epcis",
-    "/v1/trust",
-    "/v1/roots",
-    "/v1/log",
-    "/v1/changes",
-    "/v1/source",
-    "/docs",
-    "/openapi.json",
-)
 TRUST_SECONDS = 1.0  # between two looks whether trust.json is out of date
 
 
@@ -93,23 +78,38 @@ def migrate() -> int:
     return 0
 
 
-def up() -> int:
-    """Run everything in this process until told to stop."""
-    return _run(_up, migrated=True)
+def up(role: str | None = None) -> int:
+    """Run everything in this process until told to stop; `role` overrides TIERLINK_ROLE."""
+    node = Node.read(role)
+    return _resolve_alone(node) if node.place.role == RECURSIVE else _run(_up, node, migrated=True)
 
 
 def registry() -> int:
     """Run the registry until told to stop."""
-    return _run(_registry)
+    return _run(_registry, Node.read())
+
+
+def _resolve_alone(node: Node) -> int:
+    """Run a recursive node: nothing of this module but the way there is needed for it."""
+    from tierlink import recursive  # noqa: PLC0415  (the other roles do not need it)
+
+    server.log_plainly()
+    sockets = server.listen(node.node.host, node.node.port)
+    try:
+        uvloop.run(recursive.serve(node, sockets))
+    finally:
+        for bound in sockets:
+            bound.close()
+    return 0
 
 
 def _run(
     role: Callable[[Node, str, list[socket.socket]], Coroutine[None, None, None]],
+    node: Node,
     *,
     migrated: bool = False,
 ) -> int:
     server.log_plainly()
-    node = Node.read()
     sockets = server.listen(node.node.host, node.node.port)
     try:
         with node.database() as url:

@@ -1,5 +1,8 @@
 """SQL of links: what each side states, what it stated before, and the edge at either end.
 
+An edge stays when both sides took it back, with no side: it is shown no more, but in questions of
+the past (`reads`).
+
 Everything is set-based, so that one link and a chunk of thousands take the same few statements.
 Writers of one link meet at its two edge rows: whoever comes second waits there, and then sees what
 the first one stated. Rows are touched in key order, so that two chunks do not wait for each other
@@ -79,10 +82,13 @@ ON CONFLICT (unit, link_key, side) DO NOTHING
 RETURNING link_key, side
 """
 _KEEP = """
-INSERT INTO assertion_history (unit, link_key, side, version, state, issued_at, digest, envelope)
-SELECT a.unit, a.link_key, a.side, a.version, a.state, a.issued_at, a.digest, a.envelope
+INSERT INTO assertion_history
+    (unit, link_key, side, version, state, issued_at, digest, envelope, recorded_at)
+SELECT a.unit, a.link_key, a.side, a.version, a.state, a.issued_at, a.digest, a.envelope,
+    a.recorded_at
 FROM unnest($2::text[], $3::text[], $4::text[]) AS n (link_key, side, prev) CROSS JOIN LATERAL (
-    SELECT a.unit, a.link_key, a.side, a.version, a.state, a.issued_at, a.digest, a.envelope
+    SELECT a.unit, a.link_key, a.side, a.version, a.state, a.issued_at, a.digest, a.envelope,
+        a.recorded_at
     FROM assertions AS a
     WHERE a.unit = $1 AND a.link_key = n.link_key AND a.side = n.side AND a.digest = n.prev OFFSET 0
 ) AS a
@@ -92,7 +98,7 @@ ON CONFLICT (unit, link_key, side, version) DO NOTHING
 _REPLACE = f"""
 UPDATE assertions AS a
 SET version = n.version, state = n.state, issued_at = n.issued_at, digest = n.digest,
-    envelope = n.envelope
+    envelope = n.envelope, recorded_at = clock_timestamp()
 FROM {_NEW}
 WHERE a.unit = $1::bigint AND a.link_key = n.link_key AND a.side = n.side AND a.digest = n.prev
 RETURNING a.link_key, a.side
@@ -121,7 +127,6 @@ SELECT count(*) FROM (
 ) AS locked
 """
 _LOWER = f"UPDATE edges AS e SET sides = e.sides & ~n.sides FROM {_ENDS} WHERE {_THIS_EDGE}"
-_DROP = f"DELETE FROM edges AS e USING {_ENDS} WHERE {_THIS_EDGE} AND e.sides = 0"
 
 # Sorted and cut by the primary key; the row comparison is one range of it.
 _PAGE = f"""
@@ -132,7 +137,7 @@ SELECT e.direction, e.far, e.type, e.lifecycle, e.occurrence, e.link_key
 FROM edges AS e CROSS JOIN LATERAL (
     SELECT w.opens, w.narrow FROM viewed AS w WHERE w.direction = e.direction OFFSET 0
 ) AS v
-WHERE e.unit = $1 AND e.near = $2 AND {shown("$11")} = 2
+WHERE e.unit = $1 AND e.near = $2 AND e.sides <> 0 AND {shown("$11")} = 2
     AND ($3::text IS NULL OR e.direction = $3) AND ($4::text IS NULL OR e.type = $4)
     AND (e.direction, e.far, e.type, e.lifecycle, e.occurrence)
         > ($5::text, $6::text, $7::text, $8::text, $9::text)
@@ -186,13 +191,12 @@ async def raise_sides(tx: WriteTx, stated: Iterable[tuple[Link, str, str]]) -> N
 
 
 async def lower_sides(tx: WriteTx, withdrawn: Iterable[tuple[Link, str, str]]) -> None:
-    """Note at both ends that the sides stand no longer; an edge with none goes."""
+    """Note at both ends that the sides stand no longer; an edge with none is of the past."""
     columns = _ends(withdrawn)
     if columns:
         driver = await tx.driver()
         await driver.execute(_LOCK, *columns)
         await driver.execute(_LOWER, *columns)
-        await driver.execute(_DROP, *columns)
 
 
 async def page(

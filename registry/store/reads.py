@@ -114,6 +114,7 @@ class Read:
     links: list[LinkRow] = field(default_factory=list)
     blinded: list[BlindedRow] = field(default_factory=list)
     prefixes: dict[str, PrefixRow] = field(default_factory=dict)
+    notices: dict[str, dict[str, str]] = field(default_factory=dict)  # envelopes by id, of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,22 @@ lineage AS (
         SELECT i.unit, i.identifier, i.status, i.parent, i.envelope FROM identifiers AS i
         WHERE i.unit = l.unit AND i.identifier = l.parent OFFSET 0
     ) AS r
+)"""
+
+# Notices that mark what was asked for, or what it may inherit from.
+_MARKED = """
+marked AS MATERIALIZED (
+    SELECT DISTINCT k.unit, m.identifier, m.id
+    FROM (
+        SELECT l.unit, l.identifier FROM lineage AS l UNION SELECT a.unit, a.key FROM asked AS a
+    ) AS k CROSS JOIN LATERAL (
+        SELECT m.identifier, m.id FROM notice_marks AS m
+        WHERE m.unit = k.unit AND m.identifier = k.identifier ORDER BY m.id OFFSET 0
+    ) AS m
+), notice AS MATERIALIZED (
+    SELECT m.identifier, m.id, n.envelope FROM marked AS m CROSS JOIN LATERAL (
+        SELECT n.envelope FROM notices AS n WHERE n.unit = m.unit AND n.id = m.id OFFSET 0
+    ) AS n
 )"""
 
 _EDGE_COLUMNS = """e.unit, e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence,
@@ -355,6 +372,9 @@ FROM covering AS c"""
 _SELECT_LINKS = """
 UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occurrence, s.side,
     s.rank, s.envelope FROM stated AS s"""
+_SELECT_NOTICES = """
+UNION ALL SELECT 'notice', n.identifier, n.id, NULL, NULL, NULL, NULL, NULL, NULL, n.envelope
+FROM notice AS n"""
 # What is shown without its far end: the reader alone sees it, and puts a pseudonym there.
 _SELECT_BLINDED = """
 UNION ALL SELECT 'blinded', e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, NULL,
@@ -384,12 +404,20 @@ FETCH_WHOLE = _statement(
         _ASKED,
         _OWN,
         _LINEAGE,
+        _MARKED,
         granted("a.key", "0", "$7", "$8"),
         _LINKS_OF_EACH,
         _STATED,
         _prefixes(_FAR_PREFIXES),
     ),
-    (_SELECT_MOMENT, _select_records("lineage"), _SELECT_RULES, _SELECT_LINKS, _SELECT_PREFIXES),
+    (
+        _SELECT_MOMENT,
+        _select_records("lineage"),
+        _SELECT_RULES,
+        _SELECT_LINKS,
+        _SELECT_PREFIXES,
+        _SELECT_NOTICES,
+    ),
 )
 FETCH_RECORDS = _statement(
     (MOMENT, _ASKED, _OWN, _prefixes("")),
@@ -453,6 +481,7 @@ async def edges(
     direction: str,
     limit: int,
     viewer: Viewer,
+    *,
     as_of: float | None = None,
 ) -> Read:
     """Read up to `limit` links of a whole level, and the prefixes of those who state them.
@@ -509,6 +538,8 @@ def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
                 read.links.append(LinkRow(*row[1:10]))
             case "blinded":
                 read.blinded.append(BlindedRow(row[1], row[2], row[3], row[4], row[5], row[8]))
+            case "notice":
+                read.notices.setdefault(row[1], {})[row[2]] = row[9]
             case "prefix":
                 run = tuple(row[3].split())
                 read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], run, row[4])

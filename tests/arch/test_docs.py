@@ -10,6 +10,7 @@ from registry.config import Settings
 from resolver.config import ResolverSettings
 from tierlink import up
 from tierlink.cli import app
+from tierlink.place import PlaceSettings
 from tierlink.settings import NodeSettings
 from tierlink.witness.settings import WitnessSettings
 
@@ -32,13 +33,14 @@ def test_commands_and_their_options():
 def options(command):
     """The options of a command, or of all the commands of a group."""
     inner = getattr(command, "commands", {}).values()
-    return {option for param in command.params for option in param.opts}.union(*map(options, inner))
+    own = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    return own.union(*map(options, inner))
 
 
 def test_settings_are_settings():
     fields = {
         f"TIERLINK_{name.upper()}"
-        for settings in (Settings, ResolverSettings, NodeSettings, WitnessSettings)
+        for settings in (Settings, ResolverSettings, NodeSettings, PlaceSettings, WitnessSettings)
         for name in settings.model_fields
     }
     # read by the command line

@@ -7,6 +7,7 @@ from registry.config import Settings
 from registry.store.tables import metadata
 from resolver.config import ResolverSettings
 from tests.arch.test_docs import COMMANDS
+from tierlink.place import PlaceSettings
 from tierlink.settings import NodeSettings
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ SOURCES = "\n".join(
 def test_settings_are_settings():
     fields = {
         f"TIERLINK_{name.upper()}"
-        for settings in (Settings, ResolverSettings, NodeSettings)
+        for settings in (Settings, ResolverSettings, NodeSettings, PlaceSettings)
         for name in settings.model_fields
     }
     fields |= {"TIERLINK_FAULT_ROUNDS"}  # of the tests in tests/faults

@@ -235,6 +235,31 @@ class Lease(RuleBasedStateMachine):
     def end_reading(self, newest):
         self._keep(*self.readings.pop(-1 if newest else 0))
 
+    # What is too rare to be met by chance
+
+    @precondition(lambda self: self.asking is None and not self.began)
+    @rule(number=workers, text=identifiers)
+    def miss_a_batch(self, number, text):
+        """W2: what the lost one told of is in no later one."""
+        self.poll("soon", (), WORKERS)
+        self.read(text)
+        self.write(text)
+        self.poll("soon", (number,), ())
+        self.poll("soon", (), WORKERS)
+
+    @precondition(lambda self: self.asking is None and not self.began)
+    @rule(number=workers, text=identifiers)
+    def join_late(self, number, text):
+        """H3: who joins is told of the last changes; what was read before them is no use."""
+        self.begin_reading(text)
+        for changed in (text, *IDENTIFIERS, *IDENTIFIERS):
+            self.write(changed)
+        self.poll("soon", (), WORKERS)
+        self.replace(number)
+        self.deliver(number)
+        for _ in WORKERS:
+            self.end_reading(newest=True)
+
     def _keep(self, number, text, answer, epoch):
         """Whoever is there now keeps it, as he would what another one put into a second cache."""
         self.workers[number].answers.put(b"/" + text.encode(), 1, answer, epoch)

@@ -16,6 +16,7 @@ from . import (
     backup,
     custody,
     epcis,
+    federation,
     grants,
     identifiers,
     imports,
@@ -25,6 +26,7 @@ from . import (
     node,
     prefixes,
     proof,
+    recall,
     root,
     trace,
     witness,
@@ -47,6 +49,7 @@ app.command("up")(node.up)
 app.command("migrate")(node.migrate)
 app.command("registry")(node.registry)
 app.command("resolver")(node.resolver)
+app.command("federation")(federation.federation)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("witness")(witness.witness)
@@ -65,7 +68,9 @@ app.command("import")(imports.import_)
 app.command("integrity")(integrity.integrity)
 app.command("link")(links.link)
 app.add_typer(grants.grant, name="grant")
+app.add_typer(recall.recall, name="recall")
 app.add_typer(epcis.epcis, name="epcis")
+app.command("deliveries")(federation.deliveries)
 app.command("resolve")(identifiers.resolve)
 app.command("trace")(trace.trace)
 app.command("proof")(proof.proof)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 
-def up() -> None:
-    """Run a whole node in the foreground: database, registry, resolver and the sample."""
-    _run("up")
+class Role(StrEnum):
+    """What a node is among others."""
+
+    ROOT = "root"
+    SECONDARY = "secondary"
+    ENTERPRISE = "enterprise"
+    RECURSIVE = "recursive"
+
+
+def up(
+    role: Annotated[
+        Role | None,
+        typer.Option(
+            show_default=False, help="What the node is, by default TIERLINK_ROLE, else root."
+        ),
+    ] = None,
+) -> None:
+    """Run a whole node in the foreground: database, registry, resolver and the sample.
+
+    A secondary or enterprise node joins the node of the prefix above at its first start. A
+    recursive one has no database: it resolves, and holds nothing.
+    """
+    _run("up", "tierlink.up", None if role is None else role.value)
 
 
 def migrate() -> None:

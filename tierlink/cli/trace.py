@@ -26,6 +26,19 @@ def trace(
     purpose: Annotated[
         str | None, typer.Option(help="What for, where a grant opens links for that alone.")
     ] = None,
+    deadline_ms: Annotated[
+        int | None,
+        typer.Option(min=1, max=60_000, help="Milliseconds after which the walk ends."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Only links that held at this time (RFC 3339).")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Only what the node knew at this time (RFC 3339).")
+    ] = None,
+    across: Annotated[
+        bool, typer.Option(help="Go on at the nodes of other companies, or say where to.")
+    ] = True,
     url: Url = None,
     speaker: As = None,
     as_json: Json = False,
@@ -34,7 +47,8 @@ def trace(
 
     Every link is verified where there is a trust bundle (trust.json in TIERLINK_DATA_DIR). What was
     met before is named again with an arrow and not unfolded. A walk that could not be
-    finished is printed as far as it went, and says where it ended.
+    finished is printed as far as it went, and says where it ended. What other nodes walked is
+    sealed by them, and said to be theirs.
     """
     if direction not in ("upstream", "downstream"):
         raise typer.BadParameter(
@@ -50,6 +64,10 @@ def trace(
             limit=limit,
             named=session.named,
             purpose=purpose,
+            at=at,
+            as_of=as_of,
+            across=across,
+            deadline_ms=deadline_ms,
         )
     if as_json:
         display.machine_bytes(found.raw)
@@ -64,13 +82,27 @@ def _summary(found: Trace) -> None:
     display.show(
         f"{len(found.nodes)} identifiers, {len(found.edges)} links of which {mutual} mutual"
     )
+    _parts(found)
     if found.blinded:
         count = len({item.far for item in found.blinded})
         display.show(("hidden", "yellow"), f" {count} more, which are not for this caller to know")
     for item in found.broken:
-        display.show(("incomplete", "yellow"), f" at {item.identifier}: {item.code}")
+        asked = f" of {item.node}" if item.node else ""
+        display.show(("incomplete", "yellow"), f" at {item.identifier}: {item.code}{asked}")
+    for further in found.continuations:
+        display.show(("goes on", "yellow"), f" at {further.node} from {further.identifier}")
     for cycle in found.cycles:
         display.show(("cycle", "yellow"), f" {' → '.join(cycle)}")
+
+
+def _parts(found: Trace) -> None:
+    """Say which nodes told of something, each with the prefixes in whose names it sealed that."""
+    sealed: dict[str, dict[str, None]] = {}
+    for part in found.parts:
+        sealed.setdefault(part.node, {})[part.by] = None
+    for node, prefixes in sealed.items():
+        count = sum(item.node == node for item in found.nodes)
+        display.show(f"{node} told of {count} identifiers ({', '.join(prefixes)})")
 
 
 def tree(found: Trace) -> Iterator[str]:
@@ -114,7 +146,7 @@ def _line(edge: Edge, far: str, node: Node | None, *, again: bool) -> str:
 
 
 def _about(node: Node | None) -> str:
-    if node is None:
+    if node is None or (node.kind, node.status) == (None, "unknown"):
         return ""
     status = "" if node.status in (None, "active") else f" {node.status}"
     return f" ({node.kind or 'unknown'}{status})" if node.kind or status else ""

@@ -14,11 +14,13 @@ from .batch import Item, Result
 from .blocking import Client
 from .call import Retry
 from .custody import Exchange
+from .deliveries import OnItsWay
 from .epcis import Captured
 from .grants import Granted
+from .notices import Recalled
 from .prefixes import ApiKey, NewKey, PrefixView, ProvedKey
 from .reading import Listed, Page, Proof, StandingLink, Version
-from .trace import Blinded, Broken, Edge, Node, Trace
+from .trace import Blinded, Broken, Continuation, Edge, Node, Part, Trace
 from .verdict import Delegated, Logged, Verdict, verify
 from .writing import Asserted, Registered
 
@@ -31,6 +33,7 @@ __all__ = [
     "Broken",
     "Captured",
     "Client",
+    "Continuation",
     "Delegated",
     "Edge",
     "Exchange",
@@ -42,10 +45,13 @@ __all__ = [
     "Neighbour",
     "NewKey",
     "Node",
+    "OnItsWay",
     "Page",
+    "Part",
     "PrefixView",
     "Proof",
     "ProvedKey",
+    "Recalled",
     "Registered",
     "Resolution",
     "Result",

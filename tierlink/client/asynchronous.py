@@ -13,18 +13,21 @@ from schemas.grant import Grant
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import Signer
 from schemas.link import UPSTREAM, Assertion
+from schemas.notice import Notice
 from schemas.record import Record
 from schemas.source import Fetched
 
-from . import batch, custody, epcis, grants, prefixes, reading, writing
+from . import batch, custody, deliveries, epcis, grants, notices, prefixes, reading, writing
 from .answer import Answer, Resolution
 from .batch import LINKS, RECORDS, Chunks, Item, Result
 from .call import Retry, Steps, as_prefix
 from .context import Context, TrustSource
 from .custody import WAIT_SECONDS, Exchange, Revoked
+from .deliveries import OnItsWay
 from .epcis import Captured
 from .grants import Granted
 from .meant import Draft
+from .notices import Recalled
 from .prefixes import ApiKey, Key, PrefixView, as_signers
 from .reading import RESOLVE_CHUNK, Asking, Listed, Page, Proof, StandingLink, Version
 from .statement import Gathering
@@ -172,12 +175,19 @@ class AsyncClient:
         limit: int | None = None,
         named: bool = False,
         purpose: str | None = None,
+        across: bool = True,
+        deadline_ms: int | None = None,
+        at: str | None = None,
+        as_of: str | None = None,
     ) -> Trace:
         """Walk the links of an identifier. What is verified of it: see `tierlink.client.trace`.
 
-        `named` sends the API key along, and shows what is for its holder besides.
+        `named` sends the API key along, and shows what is for its holder besides. Without `across`
+        what other nodes serve is shown, and told where to walk on from it. After `deadline_ms`
+        milliseconds, 2,000 where not given, the walk ends with what it has. `at` and `as_of`, RFC
+        3339 or Unix seconds, ask for what held, and for what the node knew, at a time.
         """
-        asking = Asking(named, purpose)
+        asking = Asking(named, purpose, across, deadline_ms, at, as_of)
         return await self._run(
             reading.trace(self._context, identifier, direction, depth, limit, asking=asking)
         )
@@ -305,6 +315,26 @@ class AsyncClient:
     async def grants(self, grantor: Prefix | str) -> tuple[Granted, ...]:
         """Return the grants of a holder: all to himself, to others those that are theirs."""
         return await self._run(grants.listing(grantor))
+
+    # notices
+
+    async def recall(self, given: Notice | Mapping[str, object]) -> Recalled:
+        """Recall what is one's own: a Notice, or a draft as POST /v1/notices takes it."""
+        return await self._run(notices.recall(self._context, given))
+
+    async def lift_recall(self, issuer: Prefix | str, name: str) -> Recalled:
+        """Take a recall back."""
+        return await self._run(notices.lift(self._context, issuer, name))
+
+    async def recalls(self, issuer: Prefix | str) -> tuple[Recalled, ...]:
+        """Return the recall notices of a holder, lifted ones too."""
+        return await self._run(notices.listing(issuer))
+
+    # between nodes
+
+    async def deliveries(self) -> tuple[OnItsWay, ...]:
+        """Return one's own statements that the nodes of their far ends were not told of yet."""
+        return await self._run(deliveries.listing())
 
     # prefixes
 

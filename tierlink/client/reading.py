@@ -60,10 +60,17 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Whether the API key goes along, so that links are shown which are not for everybody; why."""
+    """Whether the API key goes along, so that links are shown which are not for everybody; why.
+
+    `across`: whether the walk goes on at other nodes. `at`, `as_of`: RFC 3339 or Unix seconds.
+    """
 
     named: bool = False
     purpose: str | None = None
+    across: bool = True
+    deadline_ms: int | None = None
+    at: str | None = None
+    as_of: str | None = None
 
 
 ANYBODY = Asking()
@@ -369,8 +376,13 @@ def trace(
         direction=direction,
         depth=depth,
         limit=limit,
-        proof=None if context.trusting else "none",
+        # Without statements a walk ends at what other nodes serve.
+        proof="none" if not context.trusting and not asking.across else None,
         purpose=asking.purpose,
+        across=None if asking.across else "no",
+        deadline_ms=asking.deadline_ms,
+        at=asking.at,
+        as_of=asking.as_of,
     )
     reply = yield read(f"/v1/trace/{path(identifier)}{at}", private=asking.named)
     document = reply.document()

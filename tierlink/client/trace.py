@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from schemas.canonical import JsonObject
 from schemas.claims import Members
+from schemas.envelope import MAX_TOKEN
 from schemas.errors import BadInput, VerifyError
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM, Quantity
@@ -26,12 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One identifier of a trace; kind and status are None where nobody could tell."""
+    """One identifier of a trace; kind and status are None where nobody could tell.
+
+    `node` is the base URL of the node that told of it, empty for the one that answers.
+    """
 
     identifier: str
     depth: int
     kind: str | None
     status: str | None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,23 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Where a walk had to stop, and why."""
+    """Where a walk had to stop, and why; `node` was asked, empty for the one that answers."""
 
     identifier: str
     code: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What another node walked: its base URL, and the prefix in whose name it sealed that.
+
+    `seal` is its signature, for whoever keeps the trace as evidence.
+    """
+
+    node: str
+    by: str
+    seal: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,15 @@ class Blinded:
     far: str
     link_type: str
     lifecycle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Where a walk goes on that was not to go across nodes: at which one, and how far it may."""
+
+    identifier: str
+    node: str
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +114,8 @@ class Trace:
     raw: bytes = field(repr=False)
     verified: bool = False
     blinded: tuple[Blinded, ...] = ()
+    parts: tuple[Part, ...] = ()
+    continuations: tuple[Continuation, ...] = ()
 
 
 class _BadTrace(BadInput):
@@ -108,6 +137,8 @@ def read_trace(
         broken = _objects(document, "broken", _broken)
         blinded = _objects(document, "blinded", _blinded)
         cycles = tuple(_cycle(item) for item in _array(document, "cycles"))
+        parts = _objects(document, "hops", _part)
+        onward = _objects(document, "continuations", _continuation)
     except BadInput as err:
         raise VerifyError("E_FORMAT", f"not a trace: {err.detail}", value=err.value) from err
     known = {node.identifier for node in nodes}
@@ -117,7 +148,18 @@ def read_trace(
                 raise VerifyError("E_LINK", "an edge leads to no node of the trace", value=end)
     truncated = document.get("truncated") is True
     return Trace(
-        root.text, direction, nodes, edges, broken, cycles, truncated, raw, verified, blinded
+        root.text,
+        direction,
+        nodes,
+        edges,
+        broken,
+        cycles,
+        truncated,
+        raw,
+        verified,
+        blinded,
+        parts,
+        onward,
     )
 
 
@@ -142,6 +184,7 @@ def _node(members: Members) -> Node:
         members.integer("depth"),
         _maybe(members, "kind"),
         _maybe(members, "status"),
+        members.maybe_text("node", 512) or "",
     )
 
 
@@ -166,7 +209,23 @@ def _blinded(members: Members) -> Blinded:
 
 
 def _broken(members: Members) -> Broken:
-    return Broken(_identifier(members, "identifier"), members.text("code", 64))
+    return Broken(
+        _identifier(members, "identifier"),
+        members.text("code", 64),
+        members.maybe_text("node", 512) or "",
+    )
+
+
+def _continuation(members: Members) -> Continuation:
+    return Continuation(
+        _identifier(members, "identifier"), members.text("node", 512), members.integer("depth")
+    )
+
+
+def _part(members: Members) -> Part:
+    return Part(
+        members.text("node", 512), str(members.prefix("by")), members.text("seal", MAX_TOKEN)
+    )
 
 
 def _cycle(item: object) -> tuple[str, ...]:

@@ -35,11 +35,14 @@ from registry.store import (
     disclosures,
     epcis,
     express,
+    feed,
     grants,
     identifier_batches,
     identifiers,
     links,
     log,
+    notices,
+    outlines,
     proofs,
     reads,
     rules,
@@ -51,8 +54,10 @@ from schemas.batched import build
 from schemas.envelope import RECORD
 from schemas.errors import Unavailable
 from schemas.identifier import Identifier, Prefix
+from schemas.outline import Asked, Level
 from schemas.policy import LogPolicy
-from schemas.viewer import Near
+from schemas.viewer import ANYBODY, Near
+from schemas.when import When
 from tests.distribution import NAMES, faults, touched
 from tests.fixtures_registry import KEK, Clock, Registry
 from tests.holders import hold
@@ -66,10 +71,13 @@ SPEAKING = (  # the modules that speak of distributed tables
     disclosures,
     epcis,
     express,
+    feed,
     grants,
     identifier_batches,
     identifiers,
     links,
+    notices,
+    outlines,
     proofs,
     reads,
     rules,
@@ -102,6 +110,7 @@ class Scenario:
         await self.events()
         await self.grants()
         await self.deliveries()
+        await self.notices()
         await self.log()
         await self.listings()
         await self.reads()
@@ -116,6 +125,8 @@ class Scenario:
             assert await changes.forget(driver, kept.since, oldest.xid + 1) > 0
             assert await changes.kept_since(driver) == oldest.xid + 1
         told = await self.reader.changes(start)
+        assert told.watermark.epoch == start.epoch
+        told = await self.reader.changes_for(ANYBODY, start)
         assert told.watermark.epoch == start.epoch
 
     async def ask(self, method, path, body=None, *, key=None, expected=(200, 201), **headers):
@@ -230,6 +241,17 @@ class Scenario:
         await on_their_way.settle(store, bundle, [None, Unavailable("away")], now)
         assert len((await self.ask("GET", "/deliveries"))["deliveries"]) == 1
 
+    async def notices(self):
+        """Issued, changed, listed and lifted."""
+        draft = {"iss": MAKER, "id": "n", "of": [f"{MAKER}/A-1"], "reason": "It may tear."}
+        await self.ask("POST", "/notices", draft)
+        await self.ask("POST", "/notices", draft | {"of": [f"{MAKER}/C", f"{MAKER}/A-1"]})
+        assert len((await self.ask("GET", f"/notices?prefix={MAKER}"))["notices"]) == 1
+        asked = Identifier.parse(f"{MAKER}/A-1")
+        assert len((await self.reader.fetch([asked])).found[asked].notices) == 1
+        await self.ask("POST", f"/notices/{MAKER}/n/lift")
+        await self.ask("GET", f"/notices/{MAKER}/n")
+
     async def events(self):
         """Captured, seen, taken out all at once, and declared wrong."""
         held = {"type": "AggregationEvent", "eventTimeZoneOffset": "+00:00",
@@ -277,7 +299,12 @@ class Scenario:
         for whole in (True, False):
             assert len((await self.reader.fetch(asked, whole=whole)).found) == len(asked)
         for direction in ("upstream", "downstream"):
-            await self.reader.edges([Near.at(item) for item in asked], direction, 100)
+            level = [Near.at(item) for item in asked]
+            await self.reader.edges(level, direction, 100)
+            await self.reader.edges(level, direction, 100, when=When(as_of=self.registry.clock.now))
+            keys = [item.text for item in asked]
+            await self.reader.sweep(asked[0], Asked(direction), 8)
+            await self.reader.survey(Level(keys, keys, [0] * len(keys)), Asked(direction), 100)
         assert await self.reader.disclosures([(asked[0], 1)])
         for identifier in asked[:-2]:
             await self.reader.prove(identifier)
@@ -457,7 +484,7 @@ class TestPartitions:
         await spread.run()
         await spread.registry.store.close()  # so that everybody has reported what was looked at
         driver = await asyncpg.connect(fresh_database.replace("+asyncpg", "", 1))
-        ours = await partitions_of(driver, [MAKER, SUPPLIER, "99"])
+        ours = await partitions_of(driver, [MAKER, SUPPLIER, "99", "77"])
         rows = await driver.fetch(
             "SELECT relname, seq_scan + coalesce(idx_scan, 0) AS scans"
             " FROM pg_stat_user_tables WHERE relname ~ '_p[0-9]+$' AND relname !~ '^changes'"

@@ -68,6 +68,15 @@ async def test_what_is_written_is_published(log):
             await log.checked()
 
 
+async def test_one_turn_is_one_transaction_for_what_waits(log, sql_recorder):
+    sequencer = await log.opened()
+    await log.write(5)
+    async with sql_recorder(log.store.engine) as sent:
+        await sequencer._drain()
+    assert sum("FOR UPDATE" in statement for statement in sent) == 1
+    assert (await log.state()).size == 5 + 2  # the log's founding
+
+
 async def test_epochs_keep_their_distance_and_none_is_empty(log):
     sequencer = log.sequencer(epoch_seconds=0.5)
     async with running(sequencer):

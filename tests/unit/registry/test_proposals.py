@@ -88,9 +88,19 @@ class TestBothWays:
         assert await pair.sees("customer", CAR, "upstream") == ["proposed"]
         assert (await pair.states("customer"))["link_state"] == "mutual"
         assert await pair.sees("supplier", PART, "downstream") == ["proposed"]
-        assert await pair.deliver("customer", "supplier") == [{"state": "mutual"}]
+        assert await pair.deliver("customer", "supplier") == [{"state": "proposed"}]
         assert await pair.sees("supplier", PART, "downstream") == ["mutual"]
         assert await pair.sees("customer", CAR, "upstream") == ["mutual"]
+
+    async def test_edges_of_all_statements_are_kept_in_step_at_once(self, pair, sql_recorder):
+        """In key order, as a holder's batch does it: one by one, the two waited for each other."""
+        for occurrence in ("b", "a", "c"):
+            await pair.states("supplier", occurrence=occurrence)
+        store = pair.nodes["customer"].store
+        async with sql_recorder(store.engine) as statements:
+            assert await pair.deliver("supplier", "customer") == [{"state": "proposed"}] * 3
+        assert sum("INSERT INTO edges" in statement for statement in statements) == 1
+        assert await pair.sees("customer", CAR, "upstream") == ["proposed"] * 3
 
     async def test_what_is_taken_back_is_told_too(self, pair):
         await pair.states("supplier")
@@ -194,12 +204,17 @@ class TestRefused:
         assertions, delegations = await self.bundle(pair, downstream="77.1/NONE")
         assert await self.send(pair, assertions, delegations) == ["identifier_not_found"]
 
-    async def test_an_older_version_and_one_of_our_own(self, pair):
+    async def test_an_older_version_changes_nothing_and_our_own_is_not_taken(self, pair):
         first, delegations = await self.bundle(pair)
         await self.send(pair, first, delegations)
         second, _ = await self.bundle(pair, status=200, quantity={"value": "2", "unit": "H87"})
         assert await self.send(pair, second, delegations) == ["proposed"]
-        assert await self.send(pair, first, delegations) == ["version_stale"]
+        assert await self.send(pair, first, delegations) == ["proposed"]
+        near = [Near.at(Identifier.parse(CAR))]
+        level = await Reader(pair.nodes["customer"].store).edges(
+            near, "upstream", 9, Viewer(Prefix.parse("77.1"))
+        )
+        assert level.edges[0].assertions == tuple(second)
         child = pair.nodes["supplier"]
         answer = await child.post("/v1/proposals", {"assertions": second, "delegations": []})
         assert answer.json()["results"][0]["code"] == "prefix_elsewhere"

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from resolver.hops import Arrived, Journey, reason, receive
+from resolver.hops import Arrived, Journey, _moments, reason, receive
 from resolver.joined import joined
 from resolver.parts import MAX_PARTS, Reader
 from resolver.referral import Place
@@ -21,6 +21,7 @@ from schemas.errors import (
     VerifyError,
 )
 from schemas.hop import Hop, Seal, asked, digest_of
+from schemas.when import When
 from tests.parties import (
     GEAR,
     GEAR_SAYS,
@@ -94,6 +95,19 @@ class TestBelieved:
         inner = reply(part(MINE), signer=GEAR, issuer="88.100")
         found = read(reader, reply(parts=[inner]))
         assert [item.node for item in found] == [THEIRS, MINE]
+
+    def test_a_further_part_lies_below_what_the_part_around_it_came_to(self, reader):
+        def at(item, depth):
+            return {"identifier": item, "depth": depth}
+
+        inmost = reply(part(nodes=[at("88.101/ORE", 0)]))
+        further = part(MINE, nodes=[at("88.101/LOT", 0), at("88.101/ORE", 3)])
+        inner = reply(further, signer=GEAR, issuer="88.100", parts=[inmost])
+        outer = part(nodes=[at(STEEL_ITEM, 0), at("88.101/LOT", 2)])
+        assert [item.below for item in read(reader, reply(outer, parts=[inner]))] == [0, 2, 5]
+        # what nobody came to is nothing to go on from
+        lost = part(nodes=[at(STEEL_ITEM, 0)])
+        assert refused(reader, reply(lost, parts=[inner])) == "E_PART"
 
     def test_a_link_that_does_not_verify_is_left_out_and_named(self, reader):
         forged = EDGE | {"assertions": [GEAR_SAYS.sign(STRANGER), STEEL_SAYS.sign(STEEL)]}
@@ -180,6 +194,11 @@ class TestReceived:
         assert found.seconds(ISSUED + 0.5) == pytest.approx(0.9)
         assert found.seconds(ISSUED + 5) == 0.0
 
+    def test_times_go_along(self):
+        found = self.receive(self.request(at="1700000000", as_of="2026-11-25T10:00:00.5Z"))
+        assert found.only.when == When(1_700_000_000, 1_795_600_800.5)
+        assert self.receive(self.request(**_moments(found.only.when))).only == found.only
+
     @pytest.mark.parametrize(
         ("members", "code"),
         [
@@ -208,6 +227,7 @@ class TestReceived:
             {"entries": ["nonsense"]},
             {"entries": [f"88.101/N-{n}" for n in range(1001)]},
             {"types": ["NONE"]},
+            {"at": "yesterday"},
             {"more": 1},
         ],
     )
@@ -273,6 +293,27 @@ class TestJoined:
             ("budget", THEIRS),
         ]
         assert [item["node"] for item in whole.hops] == [THEIRS]
+        assert [node.home for node in whole.nodes] == ["", THEIRS, ""]
         journey.arrived *= 2
         again = joined(self.trace(), journey)
         assert (len(again.nodes), len(again.edges)) == (3, 1)
+
+    def test_who_met_a_node_does_not_describe_it_and_nobody_describes_ours(self, reader):
+        met = {"identifier": "88.101/ORE", "depth": 1}
+        ours = {"identifier": GEAR_ITEM, "depth": 2, "kind": "batch", "status": "recalled"}
+        told = {"identifier": "88.101/ORE", "depth": 0, "kind": "batch", "status": "active"}
+        cycle = [{"identifier": item, "code": "cycle"} for item in ("88.101/ORE", STEEL_ITEM)]
+        journey = Journey(None, 0.0)
+        for nodes, broken in (([told], []), ([met, ours], cycle)):
+            parts = tuple(read(reader, reply(part(nodes=nodes, broken=broken))))
+            journey.arrived.append(Arrived(1, parts, {}))
+        whole = joined(self.trace(), journey)
+        assert {n.identifier.text: (n.described.kind, n.home) for n in whole.nodes} == {
+            GEAR_ITEM: ("item", ""),
+            STEEL_ITEM: (None, ""),
+            "88.101/ORE": ("batch", THEIRS),
+        }
+        # that it was asked for twice is a lack of what nobody told, and of nothing else
+        assert [(item.identifier.text, item.code) for item in whole.broken] == [
+            (STEEL_ITEM, "cycle")
+        ]

@@ -119,6 +119,10 @@ BAD = {
     "huge number": (reply(http(b'{"ttl": ' + b"9" * 10_000 + b"}")), "malformed"),
     "array": (reply(http(b"[]")), "malformed"),
     "nothing": (reply(http(b"")), "malformed"),
+    "many delegations": (
+        reply(http(SMALL.replace(b'ons": []', b'ons": [' + b'"x",' * 272 + b'"x"]'))),
+        "too_large",
+    ),
     "no watermark": (reply(http(b'{"found": []}')), "malformed"),
     "ttl too long": (reply(http(SMALL[:-1] + b', "ttl": 86401}')), "malformed"),
     "negative ttl": (reply(http(SMALL[:-1] + b', "ttl": -1}')), "malformed"),
@@ -185,6 +189,12 @@ async def test_nobody_listens(peers, wicked):
 
 
 # G5
+
+
+async def test_garbage_is_a_failure_as_well(peers, wicked):
+    wicked.manner = reply(http(b"<html>"))
+    await refused(peers, wicked.origin)
+    assert (await refused(peers, wicked.origin)).reason == "breaker"
 
 
 async def test_after_a_failure_a_node_is_left_alone_for_a_while(peers, wicked, node, clock):
@@ -255,6 +265,11 @@ def test_a_reply_may_be_as_long_as_the_question_allows():
 )
 async def test_what_is_no_origin_in_its_one_spelling_is_not_asked(peers, origin):
     assert (await refused(peers, origin)).reason == "origin"
+
+
+async def test_a_host_that_no_url_may_have(peers):
+    error = await refused(peers, "http://999.1.1.1")
+    assert (error.code, error.reason) == ("peer_failed", "http")
 
 
 NEVER = [

@@ -138,7 +138,7 @@ class TestCost:
         assert net.count("edges") == levels
         assert net.count("fetch") == (2 if levels > 1 else 1)
 
-    async def test_a_look_up_names_a_thousand_at_most(self, net):
+    async def test_one_look_up_describes_all_nodes(self, net):
         net.grow(*((f"p{i:04}", "m") for i in range(1_100)), sides=(DOWNSTREAM,))
         found = await trace(net, "m", nodes=2_000)
         assert len(found.nodes) == 1_101
@@ -146,8 +146,7 @@ class TestCost:
             ("fetch", 1),
             ("edges", 1),
             ("edges", 1_100),
-            ("fetch", 1_000),
-            ("fetch", 100),
+            ("fetch", 1_100),
         ]
 
     async def test_what_verified_once_is_remembered(self, net):

@@ -87,6 +87,22 @@ class TestWhole:
         assert "content-length" not in answer.headers
         assert len(answer.json()["nodes"]) == 4
 
+    async def test_times_and_quantities(self, client):
+        answer = await client.get(f"{URL}?at=2026-11-25T08:00:00%2B08:00&as_of=1795000000&rollup=1")
+        document = answer.json()
+        assert (document["at"], document["as_of"]) == (
+            "2026-11-25T00:00:00Z",
+            "2026-11-18T11:06:40Z",
+        )
+        assert document["rollup"]["amounts"][0] == {
+            "identifier": "88.100/a",
+            "value": "2",
+            "unit": "KGM",
+        }
+        stream = await client.get(f"{URL}?rollup=1", headers={"accept": "application/x-ndjson"})
+        last = json.loads(stream.text.splitlines()[-1])
+        assert last["rollup"] == document["rollup"]
+
     async def test_a_percent_encoded_identifier(self, client, net):
         net.register("88.100/电池 1")
         answer = await client.get("/v1/trace/88.100/%E7%94%B5%E6%B1%A0%201")
@@ -138,6 +154,9 @@ class TestRefusals:
             pytest.param("types=CONTAINED_IN,NONE", "NONE", id="unknown type"),
             pytest.param("lifecycle=asbuilt", "asbuilt", id="lifecycle in lower case"),
             pytest.param("depth", "depth", id="no value"),
+            pytest.param("at=yesterday", "yesterday", id="at is no time"),
+            pytest.param("as_of=2026-11-25", "2026-11-25", id="as_of is a date alone"),
+            pytest.param("rollup=yes", "yes", id="rollup is 1"),
             pytest.param("proof=full", "full", id="no such proof"),
         ],
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.change import Watermark
-from schemas.errors import BadQuery
+from schemas.change import Batch, Canary, Change, Op, Watermark
+from schemas.errors import BadInput, BadQuery
 
 
 @pytest.mark.parametrize("text", ["e1.0", "e1.17", "a.b.3", "e.999999999999999999"])
@@ -32,3 +32,19 @@ def test_a_watermark_comes_back(text):
 def test_another_text_is_refused(text):
     with pytest.raises(BadQuery):
         Watermark.parse(text)
+
+
+@pytest.mark.parametrize("floor", [None, 0, 17])
+def test_a_batch_comes_back(floor):
+    changes = (Change(18, Op.LINK, "88.1/A", 2, "88.2/B"), Change(19, Op.PREFIX, "88.1", 1))
+    batch = Batch(changes, Watermark("e", 20), more=True, canary=Canary(19, 0.25), floor=floor)
+    document = batch.to_json()
+    assert Batch.from_json(document) == batch
+    assert ("floor" in document) == (floor is not None)
+
+
+@pytest.mark.parametrize("floor", ["17", -1, 1.5, True])
+def test_a_floor_that_is_no_position(floor):
+    document = Batch((), Watermark("e", 20)).to_json() | {"floor": floor}
+    with pytest.raises(BadInput):
+        Batch.from_json(document)

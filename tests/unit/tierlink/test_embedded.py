@@ -174,6 +174,13 @@ def test_a_folder_has_one_user(server):
         embedded.start(server.data_dir)
 
 
+async def test_a_guest_is_led_to_the_server_of_another(server, data_dir):
+    assert embedded.guest(server.data_dir) == server.url
+    assert (server.data_dir / "pg.lock").read_text() == f"{os.getpid()}\n"
+    assert embedded.guest(data_dir) is None
+    assert await query(server, "SELECT 1") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "socket_inside"),
     [

@@ -342,3 +342,23 @@ def test_a_message_for_all_is_packed_once(world, clock, monkeypatch):
         herald.join(Worker(world, clock))
     herald.apply(Batch((), Watermark("one", 1)), clock.now)
     assert len(packed) == 1
+
+
+async def test_a_source_that_does_not_keep_all_changes_makes_workers_begin_anew(
+    world, clock, herald, worker
+):
+    """What they keep is as old as their absence; what is told to who joins later begins there."""
+    herald.join(worker)
+    await herald.poll()
+    worker.read()
+    restarts = worker.freshness._restarts.value
+    now = herald.watermark
+    gap = Batch((), Watermark(now.epoch, now.position + 9), floor=now.position + 5)
+    herald.apply(gap, clock.now, floor=gap.floor)
+    worker.read()
+    assert worker.freshness._restarts.value == restarts + 1
+    assert worker.answers.floor == gap.floor
+    late = Worker(world, clock)
+    herald.join(late)
+    late.read()
+    assert late.answers.floor == gap.floor
