@@ -171,9 +171,9 @@ async def test_three_times_what_the_source_can_do(monkeypatch):
     world.register("88/A")
     quick = world.fetch
 
-    async def limited(identifiers, *, whole=True):
+    async def limited(identifiers, **options):
         await asyncio.sleep(0.05)
-        return await quick(identifiers, whole=whole)
+        return await quick(identifiers, **options)
 
     world.fetch = limited  # 4 fetches of 10 each 50 ms: 800 a second at most
     guard, metrics = Guard(Clock(), burst=1e9), Metrics()
