@@ -156,7 +156,7 @@ def test_the_client_signs_records_and_links_together(running, client):
     results = list(client.load_many([*drafts, *links], statement=True, progress=seen.append))
     assert [result.status for result in results] == [201] * 100
     assert seen == [50, 100]
-    (standing,) = client.links(ends[0])
+    (standing,) = client.links(ends[0], named=True)
     (token,) = standing.envelopes
     assert type_of(token) == "tierlink-link+jws"
     assert parse_statement(token.split("~", 3)[3]).count == 50
