@@ -10,16 +10,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from schemas import canonical, leaf, merkle, signed
+from schemas import canonical, hop as hops, leaf, merkle, signed
 from schemas.batched import build
 from schemas.chain import trust_document
 from schemas.delegation import Revocation, parse_delegation
 from schemas.disclosure import hide, hide_attribute, hide_target, reveal
 from schemas.envelope import LINK, RECORD, Envelope, cosign, digest, parse
-from schemas.identifier import Identifier
+from schemas.grant import GRANT, Grant
+from schemas.hop import HOP, PART, Hop, Seal
+from schemas.identifier import Identifier, Prefix
 from schemas.keys import PrivateKey, b64decode, b64encode, sha256
 from schemas.leaf import What
 from schemas.link import Quantity, link_state
+from schemas.notice import NOTICE, Notice
 from schemas.proof import judge
 from schemas.rule import Rule
 from schemas.target import Target
@@ -578,6 +581,156 @@ def proofs():
     return {"trust": document, "documents": rows}
 
 
+def grants():
+    """A grant in two versions and its revocation, all that it may name, and what is no grant."""
+    first = Grant(Prefix.parse("88.100"), "to-steel", ISSUED, Prefix.parse("88.101"), depth=2)
+    second = replace(
+        first,
+        version=2,
+        prev=digest(first.sign(GEAR)),
+        issued_at=ISSUED + 60,
+        root=Identifier.parse("88.100/GEAR-1"),
+        direction="upstream",
+        aspects=frozenset({"CONTAINED_IN", "CONSUMED_INTO", "asBuilt"}),
+        purpose="recall",
+        valid_from=ISSUED,
+        valid_until=ISSUED + 86_400,
+        show="blinded",
+    )
+    revoked = second.revocation(digest(second.sign(GEAR)), ISSUED + 120)
+    anybody = Grant(Prefix.parse("88.100"), "to-all", ISSUED, depth=1)
+    said = first.claims()
+    return {
+        "grants": [
+            _envelope(parse(item.sign(GEAR), GRANT)) for item in (first, second, revoked, anybody)
+        ],
+        "refused": [
+            said | changed
+            for changed in (
+                {"depth": 0},
+                {"depth": 101},
+                {"to": "88..101"},
+                {"id": "to steel"},
+                {"root": "88.101/STEEL-1"},
+                {"aspects": ["BOLTED_TO"]},
+                {"purpose": "Recall"},
+                {"show": "none"},
+                {"nbf": 2, "exp": 1},
+                {"ver": 2},
+                {"scope": "all"},
+            )
+        ],
+    }
+
+
+def notices():
+    """A recall notice, a second version of it, and what lifts it."""
+    first = Notice(
+        Prefix.parse("88.100"), "2026-07", ISSUED, (Identifier.parse("88.100/GEAR-1"),), "cracks"
+    )
+    second = replace(
+        first,
+        version=2,
+        prev=digest(first.sign(GEAR)),
+        issued_at=ISSUED + 60,
+        of=(*first.of, Identifier.parse("88.100/GEAR-2")),
+        href="https://gear.example/2026-07",
+    )
+    lifted = second.lifted(digest(second.sign(GEAR)), ISSUED + 120, "the lot was checked")
+    said = first.claims()
+    return {
+        "notices": [_envelope(parse(item.sign(GEAR), NOTICE)) for item in (first, second, lifted)],
+        "refused": [
+            said | changed
+            for changed in ({"of": []}, {"of": ["88.101/S"]}, {"kind": "offer"}, {"state": "open"})
+        ],
+    }
+
+
+def traces():
+    """A question of one node to another and the sealed part that answers it; each fault alone."""
+    here, there = "https://gear.example", "https://steel.example"
+    request = {
+        "entries": ["88.101/STEEL-1"],
+        "delegations": [parties.INDUSTRY_TOKEN, parties.GEAR_TOKEN],
+        "types": ["CONSUMED_INTO", "CONTAINED_IN"],
+    }
+    hop = Hop(
+        trace="AAECAwQFBgcICQoLDA0ODw",
+        issuer=Prefix.parse("88.100"),
+        audience=there,
+        ask=hops.asked(request),
+        direction="upstream",
+        depth=7,
+        nodes=900,
+        issued_at=NOW,
+        deadline=1_000 * NOW + 1_500,
+        subject=Prefix.parse("88.100"),
+        purpose="recall",
+    )
+    part = {
+        "trace": hop.trace,
+        "node": there,
+        "nodes": [
+            {"identifier": "88.101/STEEL-1", "depth": 0, "kind": "batch", "status": "active"}
+        ],
+        "edges": [],
+        "blinded": [
+            {
+                "near": "88.101/STEEL-1",
+                "far": "b:AAECAwQFBgcICQoLDA0ODw",
+                "type": "CONSUMED_INTO",
+                "lifecycle": "asBuilt",
+                "depth": 1,
+            }
+        ],
+        "broken": [],
+    }
+    seal = Seal(hop.trace, Prefix.parse("88.101"), there, NOW, hops.digest_of(part))
+
+    def asked(name, code=None, *, at=NOW, node=there, of=request, token=None, **members):
+        signed_by = token or replace(hop, **members).sign(GEAR)
+        return {
+            "name": name,
+            "token": signed_by,
+            "request": of,
+            "here": node,
+            "now": at,
+            "code": code,
+        }
+
+    def sealed(name, code=None, *, said=part, trace=hop.trace, token=None, **members):
+        signed_by = token or replace(seal, **members).sign(STEEL)
+        return {"name": name, "seal": signed_by, "part": said, "trace": trace, "code": code}
+
+    return {
+        "root": parties.ROOT_TOKEN,
+        "chains": {
+            "88.100": [parties.INDUSTRY_TOKEN, parties.GEAR_TOKEN],
+            "88.101": [parties.INDUSTRY_TOKEN, parties.STEEL_TOKEN],
+        },
+        "hop": _envelope(parse(hop.sign(GEAR), HOP)),
+        "hops": [
+            asked("good"),
+            asked("for nobody in particular", subject=None),
+            asked("for another node", "E_HOP", node=here),
+            asked("for another request", "E_HOP", of=request | {"entries": ["88.101/STEEL-2"]}),
+            asked("of another key", "E_KEY", token=hop.sign(STEEL)),
+            asked("too old", "E_TIME", at=NOW + 61),
+            asked("deadline over", "E_TIME", deadline=1_000 * NOW),
+            asked("no depth left", "E_HOP", depth=0),
+            asked("no nodes left", "E_HOP", nodes=0),
+        ],
+        "seal": _envelope(parse(seal.sign(STEEL), PART)),
+        "parts": [
+            sealed("good"),
+            sealed("of another trace", "E_PART", trace="BBECAwQFBgcICQoLDA0ODw"),
+            sealed("not what was sealed", "E_PART", said=part | {"blinded": []}),
+            sealed("of another key", "E_KEY", token=seal.sign(GEAR)),
+        ],
+    }
+
+
 FILES = {
     "identifiers.json": identifiers,
     "keys.json": keys,
@@ -595,6 +748,9 @@ FILES = {
     "statements.json": statements,
     "disclosures.json": disclosures,
     "proofs.json": proofs,
+    "grants.json": grants,
+    "notices.json": notices,
+    "traces.json": traces,
 }
 
 

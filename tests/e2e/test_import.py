@@ -56,7 +56,7 @@ def imported():
         for number, name in enumerate(INPUTS):
             done = running.cli(
                 *("import", "--format", "catenax", str(IRS / name)),
-                *("--parent", f"88.2{number}", "--json"),
+                *("--parent", f"88.2{number}", "--open", "--json"),
             )
             assert done.returncode == 0, done.stderr.decode()
             reports[name] = json.loads(done.stdout)

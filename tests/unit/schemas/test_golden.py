@@ -11,11 +11,14 @@ from schemas.chain import Chain, Trust, anchor, validate
 from schemas.checkpoint import NoteKey, verify_note
 from schemas.disclosure import parse_disclosure, reveal_all, withheld
 from schemas.envelope import LINK, RECORD, digest, parse, verify
-from schemas.errors import BadIdentifier, BadRecord
+from schemas.errors import BadGrant, BadIdentifier, BadNotice, BadRecord
+from schemas.grant import check_grant, parse_grant, read_grant
+from schemas.hop import check_hop, check_seal, parse_hop, parse_seal
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import PrivateKey, PublicKey, b64decode
 from schemas.leaf import Epoch, Leaf, What, commitment, status_digest
 from schemas.link import link_state, read_assertion
+from schemas.notice import parse_notice, read_notice
 from schemas.proof import judge
 from schemas.record import parse_record, read_record
 from schemas.rule import Rule, compile_pattern
@@ -28,7 +31,7 @@ from schemas.verifiable_map import (
     prefix_value,
     verify_map,
 )
-from tests import golden
+from tests import golden, parties
 from tests.parties import refusal
 
 
@@ -254,3 +257,59 @@ def test_proofs():
             row["valid_at_issue"],
             row["current"],
         )
+
+
+def gear():
+    root = Chain((anchor([parties.ROOT_TOKEN]),))
+    below = [parties.INDUSTRY_TOKEN, parties.GEAR_TOKEN]
+    return validate(root, below, Prefix.parse("88.100"))
+
+
+def test_grants():
+    vectors = read("grants.json")
+    chain = gear()
+    before = None
+    for row in vectors["grants"]:
+        envelope, grant = parse_grant(row["token"])
+        check_grant(envelope, grant, chain)
+        assert grant.claims() == envelope.claims
+        if grant.version > 1:
+            assert (grant.prev, grant.id) == before
+        before = (envelope.digest, grant.id)
+    for claims in vectors["refused"]:
+        with pytest.raises((BadGrant, BadIdentifier)):
+            read_grant(claims)
+
+
+def test_notices():
+    vectors = read("notices.json")
+    chain = gear()
+    before = None
+    for row in vectors["notices"]:
+        envelope, notice = parse_notice(row["token"])
+        chain.check_speaker(envelope, notice.issuer, notice.issued_at)
+        assert notice.claims() == envelope.claims
+        assert notice.version == 1 or notice.prev == before
+        before = envelope.digest
+    for claims in vectors["refused"]:
+        with pytest.raises((BadNotice, BadIdentifier)):
+            read_notice(claims)
+
+
+def test_traces():
+    vectors = read("traces.json")
+    root = Chain((anchor([vectors["root"]]),))
+
+    def ask(row):
+        envelope, hop = parse_hop(row["token"])
+        chain = validate(root, vectors["chains"][str(hop.issuer)], hop.issuer)
+        check_hop(envelope, hop, chain, row["request"], here=row["here"], now=row["now"])
+
+    def seal(row):
+        envelope, said = parse_seal(row["seal"])
+        chain = validate(root, vectors["chains"][str(said.issuer)], said.issuer)
+        check_seal(envelope, said, chain, row["part"], row["trace"])
+
+    for check, rows in ((ask, vectors["hops"]), (seal, vectors["parts"])):
+        for row in rows:
+            assert refusal(check, row) == row["code"], row["name"]
