@@ -58,7 +58,7 @@ class Change:
     """One accepted write: who changed, how, and at which position.
 
     `about` is a canonical identifier for RECORD, LINK and RULE, a prefix for PREFIX; `also` is
-    the far end of a link, and empty for every other change.
+    the far end of a link, and of no meaning for every other change.
     """
 
     position: int

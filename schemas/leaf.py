@@ -20,9 +20,9 @@ nobody else can list what a prefix holds.
 The subject is the identifier of a record, `link key/side/…` of an assertion, the prefix of a
 delegation, the kid of a revocation, `grant/id/…` of a grant, `notice/id` of a notice, the word
 `recovery` where one is announced or given up. The salt belongs to the prefix, and is told with the
-proof of any of its records: what ends in … has in its place what nobody else can guess. A status leaf stands
-for no envelope: `status_digest` says what it carries instead, and `recovery_digest` what a
-revocation leaf about a recovery does.
+proof of any of its records: what ends in … has in its place what nobody else can guess. A status
+leaf stands for no envelope: `status_digest` says what it carries instead, and `recovery_digest`
+what a revocation leaf about a recovery does.
 """
 
 from __future__ import annotations

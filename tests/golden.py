@@ -363,6 +363,7 @@ def checkpoints():
 def leaves():
     """Leaves of the log with what they are made of, epochs, and what no leaf may look like."""
     statement = digest(parties.GEAR_TOKEN)
+    blind = b64encode(bytes(range(16)))
 
     def row(what, subject, version, said):
         about = leaf.commitment(logbook.salt("88.100"), subject)
@@ -383,7 +384,9 @@ def leaves():
     return {
         "leaves": [
             good,
-            row(What.LINK, f"{parties.GEAR_SAYS.link.key}/downstream", 1, statement),
+            row(What.LINK, f"{parties.GEAR_SAYS.link.key}/downstream/{blind}", 1, statement),
+            row(What.GRANT, f"grant/to-steel/{blind}", 1, statement),
+            row(What.NOTICE, "notice/2026-07", 1, statement),
             row(What.DELEGATION, "88.100", 1, statement),
             row(What.STATUS, "88.100", 1, leaf.status_digest(statement, suspended=True)),
             row(What.STATUS, "88.100", 1, statement),
@@ -715,7 +718,7 @@ def traces():
             asked("for nobody in particular", subject=None),
             asked("for another node", "E_HOP", node=here),
             asked("for another request", "E_HOP", of=request | {"entries": ["88.101/STEEL-2"]}),
-            asked("of another key", "E_KEY", token=hop.sign(STEEL)),
+            asked("of another key", "E_CHAIN", token=hop.sign(STEEL)),
             asked("too old", "E_TIME", at=NOW + 61),
             asked("deadline over", "E_TIME", deadline=1_000 * NOW),
             asked("no depth left", "E_HOP", depth=0),
@@ -726,7 +729,7 @@ def traces():
             sealed("good"),
             sealed("of another trace", "E_PART", trace="BBECAwQFBgcICQoLDA0ODw"),
             sealed("not what was sealed", "E_PART", said=part | {"blinded": []}),
-            sealed("of another key", "E_KEY", token=seal.sign(GEAR)),
+            sealed("of another key", "E_CHAIN", token=seal.sign(GEAR)),
         ],
     }
 

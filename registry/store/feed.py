@@ -54,22 +54,25 @@ seen AS MATERIALIZED (
             AND e.link_key = split_part(c.subject, '/', 1)
         OFFSET 0
     ) AS e
-    WHERE c.op = {Op.LINK.value}
+    WHERE c.op = {Op.LINK.value} AND NOT $7::boolean
 ), asked AS MATERIALIZED (
     SELECT l.unit, l.about AS key FROM link AS l UNION SELECT l.far_unit, l.also FROM link AS l
-), {granted("a.key", "0", "$5", "$6")}, told AS MATERIALIZED (
+), {granted("a.key", "0", "$5", "$6")}, shown AS MATERIALIZED (
+    SELECT e.unit, e.about, e.link_key FROM link AS e JOIN viewed AS v
+        ON v.unit = e.unit AND v.key = e.about AND v.direction = e.direction
+    WHERE {shown("$4")} = 2
+    UNION
+    SELECT e.unit, e.about, e.link_key FROM link AS e JOIN viewed AS v
+        ON v.unit = e.far_unit AND v.key = e.also AND v.direction <> e.direction
+    WHERE {shown("$4")} = 2
+), told AS MATERIALIZED (
     SELECT c.xid, c.id, c.op, c.about, c.version,
         CASE c.op WHEN {Op.LINK.value} THEN c.also ELSE '' END AS also
-    FROM seen AS c
+    FROM seen AS c LEFT JOIN shown AS s ON c.op = {Op.LINK.value}
+        AND s.unit = c.unit AND s.about = c.about AND s.link_key = split_part(c.subject, '/', 1)
     WHERE CASE
         WHEN $7::boolean THEN true
-        WHEN c.op = {Op.LINK.value} THEN EXISTS (
-            SELECT FROM link AS e JOIN viewed AS v
-                ON v.unit = e.unit AND v.key = e.about AND v.direction = e.direction
-                OR v.unit = e.far_unit AND v.key = e.also AND v.direction <> e.direction
-            WHERE e.unit = c.unit AND e.about = c.about AND e.also = c.also
-                AND e.link_key = split_part(c.subject, '/', 1) AND {shown("$4")} = 2
-        )
+        WHEN c.op = {Op.LINK.value} THEN s.link_key IS NOT NULL
         WHEN c.what = '{What.GRANT.value}' THEN c.unit = $4 OR c.also = ANY ($5::text[]) OR EXISTS (
             SELECT FROM grants AS g
             WHERE g.unit = c.unit AND g.id = split_part(c.subject, '/', 2)

@@ -1,5 +1,7 @@
 """Selective disclosure through registry and resolver: one record, many audiences, one verdict."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -265,3 +267,53 @@ async def test_nobody_makes_himself_a_partner(registry, resolver, parties):
     assert await shown("partner", side="downstream") == SEEN["stranger"]
     assert await shown("holder", side="upstream") == SEEN["partner"]
     assert await shown("holder", side="upstream", state="withdrawn") == SEEN["stranger"]
+
+
+class TestLinksOfTheCaller:
+    """Whoever gives an API key is shown his own links, and what is opened to him."""
+
+    @pytest.fixture
+    async def keys(self, registry):
+        names = {"holder": "88.118.8", "partner": "88.118.9", "stranger": "88.118.6"}
+        keys = {
+            name: (await registry.allocate(prefix, opened=False)).api_key
+            for name, prefix in names.items()
+        }
+        await register(registry, keys["holder"], draft(hidden=HIDDEN))
+        await linked(registry, keys["holder"])
+        return keys
+
+    async def sees(self, resolver, key, query=""):
+        document = decode_object((await ask(resolver, key, query)).content)
+        assert verify_answer(document, resolver.trust, NOW).current
+        return [item["identifier"] for item in document["links"]["downstream"]]
+
+    async def test_his_own_make_him_a_partner_whatever_others_see(self, resolver, keys):
+        assert await self.sees(resolver, keys["partner"]) == ["88.118.9/PACK"]
+        assert await self.sees(resolver, keys["holder"]) == ["88.118.9/PACK"]
+        assert await self.sees(resolver, keys["stranger"]) == await self.sees(resolver, None) == []
+        shown = decode_object((await ask(resolver, keys["partner"])).content)
+        assert set(shown["attributes"]) == SEEN["partner"]
+
+    async def test_what_everybody_is_told_is_the_same_after_it(self, registry, resolver, keys):
+        before = await ask(resolver)
+        await ask(resolver, keys["partner"])
+        after = await ask(resolver)
+        assert (before.content, before.headers) == (after.content, after.headers)
+        assert "88.118.9/PACK" not in after.text
+        assert after.headers["etag"] != (await ask(resolver, keys["partner"])).headers["etag"]
+
+    async def test_for_a_purpose(self, registry, resolver, keys):
+        grant = {"iss": "88.118.8", "id": "g", "to": "88.118.6", "depth": 1, "purpose": "recall"}
+        answer = await registry.post("/v1/grants", grant, key=keys["holder"])
+        assert answer.status_code == 201, answer.text
+        assert await self.sees(resolver, keys["stranger"]) == []
+        assert await self.sees(resolver, keys["stranger"], "?purpose=recall") == ["88.118.9/PACK"]
+        for key, query in ((None, "purpose=recall"), (keys["stranger"], "purpose=R")):
+            answer = await ask(resolver, key, f"?{query}")
+            assert (answer.status_code, answer.json()["code"]) == (400, "query_invalid")
+
+    async def test_each_is_read_alone(self, registry, resolver, keys):
+        asked = [keys["partner"], keys["stranger"], None, keys["holder"]] * 5
+        found = await asyncio.gather(*(self.sees(resolver, key) for key in asked))
+        assert [len(links) for links in found] == [1, 0, 0, 1] * 5
