@@ -10,6 +10,7 @@ from typing import TypeVar
 from .canonical import MAX_INTEGER, JsonObject
 from .errors import BadIdentifier, BadInput
 from .identifier import Identifier, Prefix
+from .keys import B64
 
 T = TypeVar("T")
 
@@ -112,6 +113,13 @@ class Members:
         if not isinstance(value, str) or value not in allowed:
             raise self.fail(name, f"is not one of {', '.join(sorted(allowed))}", value)
         return value
+
+    def prev(self, version: int) -> B64 | None:
+        """Take `prev`, the digest of the version before: the first version has none."""
+        prev = self.maybe_text("prev", 43)
+        if (version == 1) != (prev is None):
+            raise self.fail("prev", "belongs to every version but the first", prev)
+        return B64(prev) if prev else None
 
     def array(self, name: str, limit: int, read: Callable[[object, str], T]) -> tuple[T, ...]:
         """Take an optional array of at most `limit` items, each read by `read(item, where)`."""

@@ -236,7 +236,7 @@ def _read_delegation(claims: JsonObject) -> Delegation:
         sequence=sequence,
         issued_at=members.integer("iat"),
         keys=keys,
-        prev=_read_prev(members, sequence),
+        prev=members.prev(sequence),
         valid_from=members.maybe_integer("nbf"),
         valid_until=members.maybe_integer("exp"),
         resources=_read_prefixes(members, "res"),
@@ -267,7 +267,7 @@ def _read_root(claims: JsonObject) -> Delegation:
         sequence=version,
         issued_at=members.integer("iat"),
         keys=keys,
-        prev=_read_prev(members, version),
+        prev=members.prev(version),
         valid_from=members.maybe_integer("nbf"),
         valid_until=members.maybe_integer("exp"),
         resources=_read_prefixes(members, "res"),
@@ -277,13 +277,6 @@ def _read_root(claims: JsonObject) -> Delegation:
     )
     members.done()
     return root
-
-
-def _read_prev(members: Members, sequence: int) -> B64 | None:
-    prev = members.maybe_text("prev", 43)
-    if (sequence == 1) != (prev is None):
-        raise members.fail("prev", "belongs to every version but the first", prev)
-    return B64(prev) if prev else None
 
 
 def _read_keys(members: Members) -> tuple[DelegatedKey, ...]:

@@ -131,13 +131,11 @@ def read_grant(claims: JsonObject) -> Grant:
     members = Members(claims, BadGrant)
     members.take("v")
     version = members.integer("ver", 1)
-    prev = members.maybe_text("prev", 43)
-    if (version == 1) != (prev is None):
-        raise members.fail("prev", "belongs to every version but the first", prev)
+    prev = members.prev(version)
     state = members.choice("state", _STATES)
     grant = _content(members, members.integer("iat"))
     members.done()
-    return replace(grant, version=version, prev=B64(prev) if prev else None, state=state)
+    return replace(grant, version=version, prev=prev, state=state)
 
 
 def read_draft_grant(claims: JsonObject, issued_at: int) -> Grant:

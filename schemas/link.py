@@ -198,14 +198,12 @@ def read_assertion(claims: JsonObject) -> Assertion:
     members = Members(claims, BadLink)
     members.take("v")
     version = members.integer("ver", 1)
-    prev = members.maybe_text("prev", 43)
-    if (version == 1) != (prev is None):
-        raise members.fail("prev", "belongs to every version but the first", prev)
+    prev = members.prev(version)
     issued_at = members.integer("iat")
     state = members.choice("state", STATES)
     assertion = _content(members, issued_at)
     members.done()
-    return replace(assertion, version=version, prev=B64(prev) if prev else None, state=state)
+    return replace(assertion, version=version, prev=prev, state=state)
 
 
 def read_draft_assertion(claims: JsonObject, issued_at: int) -> Assertion:

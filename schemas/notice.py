@@ -100,13 +100,11 @@ def read_notice(claims: JsonObject) -> Notice:
     members = Members(claims, BadNotice)
     members.take("v")
     version = members.integer("ver", 1)
-    prev = members.maybe_text("prev", 43)
-    if (version == 1) != (prev is None):
-        raise members.fail("prev", "belongs to every version but the first", prev)
+    prev = members.prev(version)
     state = members.choice("state", _STATES)
     notice = _content(members, members.integer("iat"))
     members.done()
-    return replace(notice, version=version, prev=B64(prev) if prev else None, state=state)
+    return replace(notice, version=version, prev=prev, state=state)
 
 
 def read_draft_notice(claims: JsonObject, issued_at: int) -> Notice:

@@ -133,13 +133,11 @@ def read_record(claims: JsonObject) -> Record:
     members.take("v")
     identifier = members.identifier("id")
     version = members.integer("ver", 1)
-    prev = members.maybe_text("prev", 43)
-    if (version == 1) != (prev is None):
-        raise members.fail("prev", "belongs to every version but the first", prev)
+    prev = members.prev(version)
     issued_at = members.integer("iat")
     record = read_content(members, identifier, issued_at=issued_at)
     members.done()
-    return record if prev is None else replace(record, version=version, prev=B64(prev))
+    return record if prev is None else replace(record, version=version, prev=prev)
 
 
 def read_draft(claims: JsonObject, issued_at: int) -> Record:
