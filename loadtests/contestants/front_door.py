@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+import uvloop
 from benchmarks import bodies
 
 from resolver.answers import Answer, Answers, Head, target_of
@@ -49,4 +49,4 @@ async def app(
 
 
 protocol = make_protocol(answers, lambda _accept: 0)
-asyncio.run(server.serve(app, protocol, server.listen("127.0.0.1", PORT)))  # type: ignore[arg-type]
+uvloop.run(server.serve(app, protocol, server.listen("127.0.0.1", PORT)))  # type: ignore[arg-type]
