@@ -22,8 +22,6 @@ Find = Callable[[bytes], Answer | None]
 Parsed = list[tuple[bytes, bytes]]
 
 FIRST_SIGHTINGS = 4096
-# In the two spellings of clients; any other is answered by the application.
-_CONDITION = len(b"\r\nif-none-match: ")
 # Headers that ask for more than the representation. What is not named here changes no answer.
 _UNUSUAL = re.compile(
     rb"authorization|connection|content-.*|expect|host|http2-settings|if-.*|range|tierlink-.*"
@@ -32,7 +30,7 @@ _UNUSUAL = re.compile(
 # Of the requests that are understood without the parser, those for what may be an identifier: it
 # begins with a digit, has no query, and nothing in it that a parser would stumble over.
 _ASKING = re.compile(rb"(GET|HEAD) (/[0-9][A-Za-z0-9\-._~%!$&'()*+,;=:@/]{0,3071}) HTTP/1\.1")
-_PLAIN = re.compile(rb"[\x20-\x7e]*\r\n")
+_PLAIN = re.compile(rb"[\x20-\x7e]*")
 
 
 class Question(NamedTuple):
@@ -44,22 +42,17 @@ class Question(NamedTuple):
     if_none_match: bytes | None
 
 
-def cut_condition(request: bytes) -> tuple[bytes, bytes] | None:
-    """Return the header block without its first If-None-Match line, and that line's value.
+def cut_condition(block: bytes) -> tuple[bytes, bytes] | None:
+    """Return a header block without its first If-None-Match line, and that line's value.
 
-    The value comes with the end of its line.
+    In the two spellings of clients: with any other, the application answers.
     """
-    at = request.find(b"\r\nIf-None-Match: ")
-    if at < 0:
-        at = request.find(b"\r\nif-none-match: ")
-        if at < 0:
-            return None
-    end = request.find(b"\r\n", at + 2) + 2
-    if end < _CONDITION:
-        return None
-    return request[request.find(b"\r\n") + 2 : at + 2] + request[end:], request[
-        at + _CONDITION : end
-    ]
+    before, found, rest = block.partition(b"If-None-Match: ")
+    if not found:
+        before, found, rest = block.partition(b"if-none-match: ")
+    value, end, after = rest.partition(b"\r\n")
+    # In a line that ends, and not the end of a longer name.
+    return (before + after, value) if end and before[-1:] in b"\n" else None
 
 
 class Blocks:
@@ -85,7 +78,7 @@ class Blocks:
         line, _, block = request.partition(b"\r\n")
         if not line.endswith(b" HTTP/1.1"):
             return
-        cut = cut_condition(request)
+        cut = cut_condition(block)
         if cut is not None:
             block = cut[0]
             headers = [pair for pair in headers if pair[0] != b"if-none-match"]
@@ -109,7 +102,7 @@ class Blocks:
         condition = None
         variant = self._variants.get(block)
         if variant is None:
-            cut = cut_condition(request)
+            cut = cut_condition(block)
             if cut is None:
                 return None
             block, condition = cut

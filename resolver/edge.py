@@ -34,7 +34,7 @@ import enum
 import re
 from collections.abc import Callable
 from math import inf
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade
@@ -59,7 +59,8 @@ from .limits import (
 HEAD_END = b"\r\n\r\n"
 FLUSH = 65_536  # bytes of pipelined answers that are written at once
 
-_QUOTE, _H = b'"H'
+_H = ord("H")
+_CONTINUE = b"HTTP/1.1 100 "
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
 
 
@@ -92,6 +93,41 @@ class _Waiting:
     def __call__(self, answer: Answer | None, instead: Headers = ()) -> None:
         if self.edge.waiting is self:
             self.edge.told(self, answer, instead)
+
+
+class _Gathering:
+    """The transport of one response: its head goes out with what follows it, as ASGI has it."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None  # what waits; empty once it has gone
+
+    def write(self, data: bytes) -> None:
+        """Keep the head; write everything else, and the head in front of it."""
+        if self._head is None and not data.startswith(_CONTINUE):
+            self._head = data
+        elif self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Let a head go out alone: nothing follows it."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Close after what was written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection ends."""
+        return self._transport.is_closing()
 
 
 class _Phase(enum.Enum):
@@ -158,7 +194,7 @@ class Edge(HttpToolsProtocol):
         condition = None
         find = self._known.get(block)
         if find is None:
-            cut = cut_condition(request)
+            cut = cut_condition(block)
             if cut is None:
                 return None
             block, condition = cut
@@ -189,12 +225,12 @@ class Edge(HttpToolsProtocol):
                 condition = condition[2:]
             # Without its quote, a value might be found in another field of the answer.
             if (
-                condition[0] != _QUOTE
+                condition[:1] != b'"'
                 or not head.not_modified
-                or not answer.tail.startswith(condition, answer.etag_at + 6)
+                or not answer.tail.startswith(condition + b"\r\n", answer.etag_at + 6)
             ):
                 return None
-            out = b"".join((STATUS_304, answers.date, head.not_modified, condition, b"\r\n"))
+            out = b"".join((STATUS_304, answers.date, head.not_modified, condition, HEAD_END))
             answers.not_modified += 1
         elif line[0] == _H:
             own = answer.tail[: answer.body_at]
@@ -369,6 +405,8 @@ class Edge(HttpToolsProtocol):
             raise ValueError(fault.code)
         super().on_headers_complete()
         self.cycle.default_headers = self._answers.today()
+        self._gathering = _Gathering(self.transport)
+        self.cycle.transport = cast("asyncio.Transport", self._gathering)
         if self._draining:
             self.cycle.keep_alive = False
 
@@ -396,6 +434,7 @@ class Edge(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what waited for this response."""
+        self._gathering.flush()
         super().on_response_complete()
         self._unset_keepalive_if_required()  # ours is the timer
         if self._phase is _Phase.START:
