@@ -27,13 +27,16 @@ from .asgi import NDJSON, Receive, Scope, Send, finish, read_body, start
 from .lookup import Lookup, Outcome
 from .render import Form, Renderer, Wanted, encode
 
+OK = 200
 MOST = 1_000
 MAX_BODY = 4 * 1024 * 1024
 SLICE = 100  # lines that are read together and sent together
 
 _WANTED = Wanted(Form.JSON)
 _BEGIN, _MIDDLE, _END = b'{"identifier":"', b'","status":200,"answer":', b"}\n"
-_ABOUT = b'{"identifier":"%s",'
+# The usual request: not one space, and nothing in it that JSON or a path would spell otherwise.
+_OPEN, _BETWEEN, _CLOSE = b'{"identifiers":["', b'","', b'"]}'
+_USUAL = bytes(set(range(0x20, 0x7F)) - set(b"%\\"))
 _HEADERS = [
     (b"content-type", NDJSON),
     (b"cache-control", b"no-store"),
@@ -67,7 +70,14 @@ class Batch:
             raise MethodNotAllowed(
                 "a batch is sent", value="POST, OPTIONS", fix='POST {"identifiers": […]}'
             )
-        asked = read_request(await read_body(receive, MAX_BODY))
+        body = await read_body(receive, MAX_BODY)
+        usual = split_usual(body)
+        asked: Sequence[Json | bytes] = read_request(body) if usual is None else usual
+        if len(asked) <= SLICE:
+            lines = await self._lines(asked)
+            await start(send, 200, [*_HEADERS, (b"content-length", b"%d" % len(lines))])
+            await finish(send, lines)
+            return
         await start(send, 200, _HEADERS)
         for at in range(0, len(asked), SLICE):
             lines = await self._lines(asked[at : at + SLICE])
@@ -76,27 +86,26 @@ class Batch:
             await asyncio.sleep(0)
         await finish(send)
 
-    async def _lines(self, asked: Sequence[Json]) -> bytes:
+    async def _lines(self, asked: Sequence[Json | bytes]) -> bytes:
         """Join what is finished, and read the rest together.
 
-        Most are there: their lines are put together without a copy of their own, and whether an
-        answer is fresh is asked as the edge asks it, in one look at the clock for all of a slice.
+        Most are there, and asked for in the usual spelling (`split_usual`): their lines are put
+        together without a copy of their own, and whether an answer is fresh is asked as the edge
+        asks it, in one look at the clock for all of a slice.
         """
         pieces: list[bytes] = []
         rest: list[_Rest] = []
         find, generation, now = self._answers.calm(Form.JSON)
         for item in asked:
-            if type(item) is str:
-                raw = item.encode("utf-8", "surrogatepass")
-                answer = find(b"/" + raw)
-                # A body of this very text: its path and its JSON are spelled as it is.
+            if type(item) is bytes:
+                answer = find(b"/" + item)
                 if (
                     answer is not None
                     and answer.seen == generation
                     and now < answer.expires
-                    and answer.tail.startswith(_ABOUT % raw, answer.body_at)
+                    and answer.head.status == OK
                 ):
-                    pieces += (_BEGIN, raw, _MIDDLE, answer.tail[answer.body_at :], _END)
+                    pieces += (_BEGIN, item, _MIDDLE, answer.tail[answer.body_at :], _END)
                     continue
             rest.append(self._look(len(pieces), item))
             pieces.append(b"")
@@ -105,7 +114,9 @@ class Batch:
             await self._fill(pieces, rest)
         return b"".join(pieces)
 
-    def _look(self, place: int, item: Json) -> _Rest:
+    def _look(self, place: int, item: Json | bytes) -> _Rest:
+        if isinstance(item, bytes):
+            item = item.decode()
         read = _identifier(item)
         if not isinstance(read, Identifier):
             return _Rest(place, item, read, None)
@@ -130,7 +141,7 @@ class Batch:
             rendered = self._renderer.answer(outcome, _WANTED, tags.of_reading(outcome))
             answer = rendered.answer
             self._answers.put(_target(item), Form.JSON, answer, outcome.watermark.epoch)
-        if answer.status == 200:  # noqa: PLR2004  (OK)
+        if answer.status == OK:
             return b'{"identifier":%s,"status":200,"answer":%s}\n' % (encode(asked), answer.body)
         # A refusal is a problem document, whose members become the line's.
         return b'{"identifier":%s,%s\n' % (encode(asked), answer.body[1:])
@@ -147,6 +158,17 @@ class _Rest(NamedTuple):
 
 def _target(item: Identifier) -> bytes:
     return b"/" + item.path.encode()
+
+
+def split_usual(body: bytes) -> list[bytes] | None:
+    """Split a body of the usual spelling; None where it is another, to be read as any JSON.
+
+    What is split is so spelled that it is the same in JSON, in a path and as an identifier.
+    """
+    if not (body.startswith(_OPEN) and body.endswith(_CLOSE)) or body.translate(None, _USUAL):
+        return None
+    asked = body[len(_OPEN) : -len(_CLOSE)].split(_BETWEEN)
+    return asked if body.count(b'"') == 2 * len(asked) + 2 and len(asked) <= MOST else None
 
 
 def read_request(body: bytes) -> list[Json]:
