@@ -168,7 +168,7 @@ class Reader:
         met = self._met_from(root, asked.direction)
         async with self._statement() as (driver, place):
             swept = await outlines.sweep(driver, root, asked, depth, limit=SWEPT, units=met)
-        _watermark(swept.moment, place)
+        watermark = _watermark(swept.moment, place)
         registered = swept.record is not None and not swept.away and not swept.silent
         strange = set(swept.units) - swept.known.keys()
         if len(met) + len(strange) <= MAX_MET:
@@ -176,8 +176,8 @@ class Reader:
         conditional = outlines.CONDITIONAL in {swept.known.get(unit) for unit in swept.units}
         useless = strange or conditional or swept.silent or swept.away
         if useless or len(swept.links) >= SWEPT:
-            return Sweep(registered, None)
-        return Sweep(registered, swept.links)
+            return Sweep(registered, None, watermark)
+        return Sweep(registered, swept.links, watermark)
 
     def _met_from(self, root: Identifier, direction: str) -> set[int]:
         start = (root.prefix, direction)
@@ -202,6 +202,7 @@ class Reader:
             found.texts,
             found.last - 1 if found.read > limit else None,
             self._blinded(rows, asked.viewer),
+            found.away,
         )
 
     def _blinded(self, rows: Iterable[reads.BlindedRow], viewer: Viewer) -> tuple[Blinded, ...]:

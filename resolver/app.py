@@ -27,9 +27,10 @@ from .edge import Ask, Told
 from .federated import Federated
 from .freshness import Freshness
 from .iterative import Iterative
+from .kept import Kept
 from .lookup import Lookup
 from .metrics import Metrics
-from .native import Native, Request
+from .native import Native, Request, negotiate
 from .operations import Check
 from .page import Pages, qr_maker
 from .prover import Prover
@@ -61,6 +62,7 @@ class Resolver:
         self.verifier = verifier
         self.metrics = metrics or Metrics()
         self.answers = Answers(settings.cache_bytes, clock, wall)
+        self.kept = Kept(self.answers, negotiate, settings.lease)
         self.freshness = Freshness(
             source,
             self.answers,

@@ -312,6 +312,12 @@ class Journey:
                 self._under_way[task] = _Asked(origin, tuple(entries), walk.depth)
 
     @property
+    def stayed(self) -> bool:
+        """Tell whether nothing ever left for another node, or was to be asked for there."""
+        gone = self._under_way or self.arrived or self.broken or self.left
+        return not (gone or self.continuations)
+
+    @property
     def away(self) -> bool:
         """Tell whether something is still to come."""
         return bool(self._under_way)

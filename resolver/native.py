@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,6 +72,8 @@ _OFFERED: Final = (
     ("application/jose", Form.JOSE),
     ("text/html", None),
 )
+# Of front ends beside this one: with them, Accept decides differently from path to path.
+_OTHER_FORMS: Final = re.compile(rb"ndjson|ld\+json", re.IGNORECASE)
 _BY_PATH: Final = {int(form): Wanted(form) for form in Form}
 _PRIVATE: Final = (
     (b"cache-control", b"private, no-store"),
@@ -90,6 +93,8 @@ def negotiate(accept: bytes | None) -> int | None:
 
     For the edge: a page is in the language of another header, and 406 is the application's.
     """
+    if accept is not None and _OTHER_FORMS.search(accept):
+        return None
     try:
         form = _accepted(accept)
     except NotAcceptable:

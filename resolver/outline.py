@@ -23,6 +23,7 @@ from json.encoder import encode_basestring
 from typing import Protocol, runtime_checkable
 
 from schemas.canonical import Json, JsonObject
+from schemas.change import Watermark
 from schemas.errors import Unavailable
 from schemas.identifier import Identifier
 from schemas.link import DOWNSTREAM, UPSTREAM
@@ -117,6 +118,7 @@ class Course:
         self._circles: tuple[tuple[str, ...], ...] = ()
         self._pairs: list[tuple[Sequence[str], Sequence[int], Sequence[str]]] = []
         self._depths: list[Sequence[str]] = [(root.text,)]
+        self.read: Watermark | None = None  # of the first reading, where the root is registered
 
     def level(self) -> Level:
         """Return the frontier with how the walk came to it."""
@@ -236,6 +238,11 @@ class Course:
                 steps.append(0)
         self.frontier, self._entries, self._steps = nodes, entries, steps
 
+    def lasts(self, steps: Sequence[Step]) -> bool:
+        """Tell whether another walk would find the same: no pseudonyms, nothing hurried or away."""
+        hurried = {TIMEOUT, UNAVAILABLE} & {code for step in steps for _, code in step.broken}
+        return not (hurried or self.continuations or any(step.blinded for step in steps))
+
     def cycles(self) -> tuple[tuple[str, ...], ...]:
         """O4: find the cycles; where no link led back there are none."""
         if not self._leads_back:
@@ -268,7 +275,9 @@ class Outliner:
                 swept = await self._authority.sweep(course.root, asked, course.budget.depth)
         except TimeoutError:
             swept = Sweep(registered=False, links=None)
-        if not swept.registered:
+        if swept.registered:
+            course.read = swept.watermark
+        else:
             await answers()
         yield Step(0, course.frontier)
         if swept.links is not None:

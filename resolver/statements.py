@@ -6,6 +6,7 @@ the chain of its prefix is remembered by `resolver.trust`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from schemas.answer import check_end, covers, parse_stated
@@ -72,22 +73,22 @@ class Statements:
         if found.state is State.PREFIX_SUSPENDED:
             return Described(code=PrefixSuspended.code)
         if found.elsewhere is not None and found.elsewhere.failure is not None:
-            return Described(code=found.elsewhere.failure.code)
+            return Described(code=found.elsewhere.failure.code, away=True)
         if found.state in {State.FOREIGN, State.NOWHERE} or not found.records:
             return Described()
         try:
             envelope, record = self._record(found.records[0])
             offered.check(envelope, record.identifier.prefix, record.issued_at, record.kind)
-            return _described(node, record)
+            return replace(_described(node, record), away=found.elsewhere is not None)
         except VerifyError as err:
-            return Described(code=err.code)
+            return Described(code=err.code, away=found.elsewhere is not None)
 
 
 def _described(node: Identifier, record: Record) -> Described:
     if record.identifier == node:
         return Described(record.kind, record.status)
     if covers(record, node):
-        return Described(ITEM, record.status)
+        return Described(ITEM, record.status, cover=record.identifier.text)
     raise VerifyError("E_ID", f"the record is of {record.identifier}, not of {node}")
 
 

@@ -10,6 +10,7 @@ so both lists stand here, side by side.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from schemas.change import Change, Op
@@ -36,6 +37,16 @@ def _of_reading(reading: Reading) -> tuple[bytes, ...]:
         names.update(_record(record.identifier.text) for record in reading.parts.records)
         prefixes.update(item.asserter.prefix for item in reading.parts.assertions)
     names.update(*map(_delegations, prefixes))
+    return tuple(names)
+
+
+def of_identifiers(shown: Iterable[str]) -> tuple[bytes, ...]:
+    """Return the tags of all that is known of identifiers, in their canonical text."""
+    texts = set(shown)
+    names = set(map(_record, texts))
+    for prefix in {Prefix.parse(text.partition("/")[0]) for text in texts}:
+        names.add(_rules(prefix))
+        names.update(_delegations(prefix))
     return tuple(names)
 
 

@@ -18,12 +18,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from schemas.canonical import JsonObject
+from schemas.change import Watermark
 from schemas.errors import (
     IdentifierNotFound,
     MethodNotAllowed,
@@ -36,13 +37,15 @@ from schemas.keys import b64encode
 from schemas.source import Edge, Edges, State
 from schemas.viewer import ANYBODY, Viewer
 
+from .answers import target_of
 from .asgi import JSON, NDJSON, Receive, Scope, Send, finish, start
 from .epcis_document import LD_JSON, pieces as event_pieces
 from .hops import Hops, Journey
 from .joined import joined, part_view
+from .kept import COMMON, Keep, Kept, let_go
 from .outline import Course, Outliner, Outlining, Step, last, whole
 from .quantities import rolled_view
-from .question import Question
+from .question import ROUTE, Question
 from .sources import Source
 from .statements import Statements
 from .traced import (
@@ -79,12 +82,6 @@ SHORT = 500  # nodes and links that are written in one piece
 MAX_TRACES = 32  # at a time: they share one processor with every other request
 
 ALLOW: Final = b"GET, HEAD, OPTIONS"
-_COMMON: Final = [
-    (b"cache-control", b"no-store"),
-    (b"vary", b"accept, authorization"),
-    (b"access-control-allow-origin", b"*"),
-    (b"x-content-type-options", b"nosniff"),
-]
 _PREFLIGHT: Final = [
     (b"allow", ALLOW),
     (b"access-control-allow-origin", b"*"),
@@ -109,12 +106,14 @@ class Tracer:
         statements: Statements | None = None,
         hops: Hops | None = None,
         outlining: Outlining | None = None,
+        kept: Kept | None = None,
     ) -> None:
         """`hops` is how it goes on at other nodes, None where there are none.
 
         `outlining` tells of links without their statements, for traces that ask for no proof; None
-        where everything is verified.
+        where everything is verified. `kept` is where public traces are kept, None where none is.
         """
+        self._kept = kept
         self._outliner = None if outlining is None else Outliner(outlining, clock)
         self._hops = hops
         self._source = source
@@ -138,15 +137,18 @@ class Tracer:
         Not `across`, what other nodes serve is shown, and told where to walk on from it.
         """
         deadline = self._clock() + budget.seconds
-        described = {root: await self._root(root)}
+        described, read = await self._root(root)
         walk = Walk(root, direction, budget, only, viewer)
         journey = self._journey(deadline, across=across)
         levels = [level async for level in self.levels(walk, deadline, journey)]
         described |= await self.describe(levels[1:], journey, deadline)
-        if journey is None:
-            return assemble(walk, levels, described)
-        await journey.finish()
-        return joined(assemble(walk, levels, described), journey)
+        trace = assemble(walk, levels, described)
+        if journey is not None:
+            await journey.finish()
+            if not journey.stayed:
+                return joined(trace, journey)
+        here = not any(item.away for item in described.values())
+        return replace(trace, read=read if here else None)
 
     async def stream(
         self,
@@ -165,7 +167,7 @@ class Tracer:
         Nodes are described as their level is reached, one more call of the source for each level.
         """
         deadline = self._clock() + budget.seconds
-        described = {root: await self._root(root)}
+        described, _ = await self._root(root)
         walk = Walk(root, direction, budget, only, viewer)
         journey = self._journey(deadline, across=across)
         levels: list[Level] = []
@@ -203,7 +205,8 @@ class Tracer:
 
     # T1
 
-    async def _root(self, root: Identifier) -> Described:
+    async def _root(self, root: Identifier) -> tuple[dict[Identifier, Described], Watermark]:
+        """Describe the root; return where the snapshot stood that it was read in, too."""
         fetched = await self._source.fetch([root], whole=False)
         found = fetched.found.get(root)
         if found is None or found.state is State.MISSING:
@@ -214,7 +217,8 @@ class Tracer:
             raise PrefixNotFound("this prefix does not live here", value=str(root.prefix))
         if found.state is State.PREFIX_SUSPENDED:
             raise PrefixSuspended("the prefix, or one above it, is suspended", value=root.text)
-        return self._statements.describe(root, found, self._trust.offered(fetched.delegations))
+        offered = self._trust.offered(fetched.delegations)
+        return {root: self._statements.describe(root, found, offered)}, fetched.watermark
 
     # T2
 
@@ -352,15 +356,34 @@ class Tracer:
         accept = b", ".join(value for name, value in scope["headers"] if name == b"accept")
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         question = Question.read(scope["raw_path"], scope["query_string"], accept, host)
-        with self.one_more():
+        walking: AbstractContextManager[Keep] = nullcontext(let_go)
+        target = self._kept_as(scope, question, accept)
+        if self._kept is not None and target is not None:
+            answer = await self._kept.find(target)
+            if answer is not None:
+                for message in answer.asgi(method):
+                    await send(message)
+                return
+            walking = self._kept.walking(target)
+        with self.one_more(), walking as keep:
             viewer = await self._viewer(scope, question)
-            outliner = self._outliner if question.plain else None
-            if outliner is not None:
-                await self._send_outline(outliner, question, viewer, method, send)
+            if question.plain and self._outliner is not None:
+                await self._send_outline(question, viewer, method, send, keep)
             elif question.streamed:
                 await self._send_stream(question, viewer, method, send)
             else:
-                await self._send_whole(question, viewer, method, send)
+                await self._send_whole(question, viewer, method, send, keep)
+
+    def _kept_as(self, scope: Scope, question: Question, accept: bytes) -> bytes | None:
+        """Return the target under which the answer may be kept, None where it may not."""
+        if self._kept is None or question.streamed or question.base:
+            return None
+        named = any(name == b"authorization" for name, _ in scope["headers"])
+        # One identifier has one spelling, else escapes could fill the store.
+        spelled = scope["raw_path"] == ROUTE + question.root.path.encode()
+        if named or not spelled or not self._kept.fits(accept):
+            return None
+        return target_of(scope["raw_path"], scope["query_string"])
 
     async def _viewer(self, scope: Scope, question: Question) -> Viewer:
         """Find out who asks, by his API key; raise Unauthenticated."""
@@ -381,7 +404,9 @@ class Tracer:
         finally:
             self._under_way -= 1
 
-    async def _send_whole(self, asked: Question, viewer: Viewer, method: str, send: Send) -> None:
+    async def _send_whole(
+        self, asked: Question, viewer: Viewer, method: str, send: Send, keep: Keep
+    ) -> None:
         trace = await self.walk(
             asked.root,
             asked.direction,
@@ -392,9 +417,13 @@ class Tracer:
         )
         if asked.rollup:
             trace = replace(trace, rollup=rolled_view(trace))
-        headers = [(b"content-type", LD_JSON if asked.base else JSON), *_COMMON]
+        headers = [(b"content-type", LD_JSON if asked.base else JSON), *COMMON]
         if len(trace.nodes) + len(trace.edges) <= SHORT and not asked.base:
             body = encode(trace.view(proof=asked.proof))
+            if trace.read is not None and not trace.blinded and not _hurried(trace):
+                shown = {node.identifier.text for node in trace.nodes}
+                covers = {node.described.cover for node in trace.nodes} - {""}
+                keep(body, shown | covers, trace.read)
             await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
             await finish(send, b"" if method == "HEAD" else body)
             return
@@ -406,12 +435,13 @@ class Tracer:
         await finish(send)
 
     async def _send_outline(
-        self, outliner: Outliner, asked: Question, viewer: Viewer, method: str, send: Send
+        self, asked: Question, viewer: Viewer, method: str, send: Send, keep: Keep
     ) -> None:
+        assert self._outliner is not None
         course = Course(asked.root, asked.direction, asked.budget)
         steps: list[Step] = []
-        headers = [(b"content-type", NDJSON if asked.streamed else JSON), *_COMMON]
-        walk = outliner.steps(course, viewer, asked.only, partial(self._root, asked.root))
+        headers = [(b"content-type", NDJSON if asked.streamed else JSON), *COMMON]
+        walk = self._outliner.steps(course, viewer, asked.only, partial(self._root, asked.root))
         async with aclosing(walk):
             async for step in walk:
                 steps.append(step)
@@ -425,6 +455,8 @@ class Tracer:
             await finish(send, b"" if method == "HEAD" else last(steps, course))
             return
         body = b"".join(whole(steps, course))
+        if course.read is not None and course.lasts(steps):
+            keep(body, [node for step in steps for node in step.nodes], course.read)
         await start(send, 200, [*headers, (b"content-length", b"%d" % len(body))])
         await finish(send, b"" if method == "HEAD" else body)
 
@@ -444,11 +476,16 @@ class Tracer:
             async for line in lines:
                 if not begun:
                     begun = True
-                    await start(send, 200, [(b"content-type", NDJSON), *_COMMON])
+                    await start(send, 200, [(b"content-type", NDJSON), *COMMON])
                 if method == "HEAD":
                     break
                 await _more(send, encode(line) + b"\n")
         await finish(send)
+
+
+def _hurried(trace: Trace) -> bool:
+    """Tell whether another walk of the same might well find more."""
+    return any(item.code in {TIMEOUT, UNAVAILABLE} for item in trace.broken)
 
 
 async def _more(send: Send, body: bytes) -> None:

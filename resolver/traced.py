@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from schemas.canonical import Json, JsonObject
+from schemas.change import Watermark
 from schemas.identifier import Identifier
 from schemas.source import Blinded
 from schemas.when import NOW, When
@@ -46,11 +47,16 @@ PIECE = 250  # nodes or links that are written at a time
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a node's own record says of it; `code` tells why there is nothing to tell."""
+    """What a node's own record says of it; `code` tells why there is nothing to tell.
+
+    `away`: another node was asked; `cover`: the class whose record it is, where there is no own.
+    """
 
     kind: str | None = None
     status: str = UNKNOWN
     code: str = ""
+    away: bool = False
+    cover: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Trace:
     hops: tuple[JsonObject, ...] = ()  # what was walked by other nodes, and their seals
     when: When = NOW
     rollup: JsonObject | None = None  # `quantities`, where it is asked for
+    read: Watermark | None = None  # of the first reading, where all of them were of this node
 
     @property
     def truncated(self) -> bool:

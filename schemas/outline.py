@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .change import Watermark
 from .source import Blinded
 from .viewer import ANYBODY, Viewer
 
@@ -62,8 +63,9 @@ class Sweep:
 
     `registered`: the root has a record of its own and its prefix answers here; where not, more has
     to be asked. `links` are (near, far, text from behind the near end on), None where the links
-    have to be asked for level by level.
+    have to be asked for level by level. `watermark` is that of the snapshot it was read in.
     """
 
     registered: bool
     links: Sequence[tuple[str, str, str]] | None
+    watermark: Watermark | None = None

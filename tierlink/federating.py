@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from registry import prefixes
 from registry.keyring import Keyring
 from registry.store.engine import Store
+from resolver.app import Resolver
 from resolver.asgi import Route
 from resolver.hopping import ROUTE as HOP_ROUTE, Hopping
 from resolver.hops import Hops, Voice
 from resolver.outline import Outlining
 from resolver.statements import Statements
 from resolver.trace import Tracer
-from resolver.trust import Verifier
 from schemas.delegation import RECORD_USE
 from schemas.errors import KeyNotHosted, PrefixNotFound, Unauthenticated
 from schemas.identifier import Prefix
@@ -58,10 +58,10 @@ class Speaker:
 
 
 def going_on(
-    around: Neighbourhood, verifier: Verifier, clock: Callable[[], float], speak: Speaker
+    around: Neighbourhood, reading: Resolver, clock: Callable[[], float], speak: Speaker
 ) -> tuple[Tracer, tuple[Route, ...]]:
     """Return the tracer of a node that goes on at others, and the route by which they come."""
-    statements = Statements()
+    statements, verifier = Statements(), reading.verifier
     hops = Hops(
         around.place,
         around.peers.post,
@@ -75,7 +75,13 @@ def going_on(
     local = around.source.local
     outlining = local if isinstance(local, Outlining) else None
     tracer = Tracer(
-        around.source, verifier, clock, statements=statements, hops=hops, outlining=outlining
+        around.source,
+        verifier,
+        clock,
+        statements=statements,
+        hops=hops,
+        outlining=outlining,
+        kept=reading.kept,
     )
     return tracer, (Route(HOP_ROUTE, Hopping(tracer, hops, verifier)),)
 

@@ -127,7 +127,9 @@ def routes(reading: Resolver, tracer: Tracer | None = None) -> tuple[Route, ...]
     """
     local = reading.source.local if isinstance(reading.source, Federated) else reading.source
     outlining = local if isinstance(local, Outlining) else None
-    tracer = tracer or Tracer(reading.source, reading.verifier, boottime, outlining=outlining)
+    tracer = tracer or Tracer(
+        reading.source, reading.verifier, boottime, outlining=outlining, kept=reading.kept
+    )
     return (
         Route("/v1/trace/", tracer.handle),
         Route(PROOF_ROUTE, ProofRoute(reading.prover)),

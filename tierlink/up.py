@@ -164,7 +164,7 @@ async def _up(node: Node, url: str, sockets: list[socket.socket]) -> None:
             around.source, verifier, node.resolver, memory=memory(node.resolver), metrics=metrics
         )
         speaker = Speaker(store, keyring, node.place.speaks)
-        tracer, hop_routes = going_on(around, verifier, boottime, speaker)
+        tracer, hop_routes = going_on(around, reading, boottime, speaker)
         loaded = asyncio.Event()
         app = Both(
             create_registry(
