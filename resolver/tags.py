@@ -44,7 +44,7 @@ def of_identifiers(shown: Iterable[str]) -> tuple[bytes, ...]:
     """Return the tags of all that is known of identifiers, in their canonical text."""
     texts = set(shown)
     names = set(map(_record, texts))
-    for prefix in {Prefix.parse(text.partition("/")[0]) for text in texts}:
+    for prefix in map(Prefix.parse, {text.partition("/")[0] for text in texts}):
         names.add(_rules(prefix))
         names.update(_delegations(prefix))
     return tuple(names)

@@ -6,12 +6,13 @@ import httpx
 import pytest
 
 from registry.reader import Reader
+from registry.store import prefixes
 from resolver.app import error_edge
 from resolver.page import Pages
 from resolver.render import Renderer
 from resolver.trace import Tracer
 from resolver.trust import Verifier
-from schemas.identifier import Identifier
+from schemas.identifier import Identifier, Prefix
 from schemas.outline import Asked, Level
 from tierlink.resolving import trust
 
@@ -104,6 +105,16 @@ async def test_who_is_suspended_is_not_heard(chain, client):
     await chain.post("/v1/prefixes/88.2/suspend", key=chain.operator)
     up = (await client.get("/v1/trace/88.3/CELL?direction=downstream&proof=none")).json()
     assert (up["edges"], len(up["nodes"])) == ([], 1)
+
+
+async def test_what_another_node_serves_is_not_walked_through(chain, client):
+    far = "https://far.example"
+    async with chain.store.write() as tx:
+        assert await prefixes.set_home(tx, Prefix.parse("88.3"), far)
+    for _ in range(3):
+        found = (await client.get(f"/v1/trace/{CAR}?proof=none")).json()
+        assert [node["identifier"] for node in found["nodes"]] == [CAR, PACK, CELL]
+        assert found["continuations"] == [{"identifier": CELL, "node": far, "depth": 6}]
 
 
 async def test_nothing_of_what_was_withdrawn(chain, client):
