@@ -70,6 +70,13 @@ def listing(
         _print(client.grants(grantor), as_json=as_json)
 
 
+@grant.command("received")
+def received(*, url: Url = None, speaker: As = None, as_json: Json = False) -> None:
+    """List what holders at other nodes grant to oneself: traces go further by it."""
+    with Session(url, speaker).writer() as client:
+        _print(client.received_grants(), as_json=as_json)
+
+
 @grant.command("revoke")
 def revoke(
     grantor: Annotated[str, typer.Argument(metavar="PREFIX", help="Whose grant.")],
