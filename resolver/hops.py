@@ -335,7 +335,7 @@ class Journey:
         """
         self._onward = onward
         self._elsewhere = frozenset(elsewhere)
-        self._luggage = luggage or Luggage(purse=Purse(hops.wall() + deadline - hops.clock()))
+        self._luggage = luggage
         self.continuations: list[Continuation] = []
         self._hops = hops
         self._deadline = deadline
@@ -370,10 +370,17 @@ class Journey:
                 continue
             for at in range(0, len(nodes), MAX_ENTRIES):
                 entries = nodes[at : at + MAX_ENTRIES]
-                work = self._hops.ask(origin, entries, walk, self._deadline, self._luggage)
+                work = self._hops.ask(origin, entries, walk, self._deadline, self._packed())
                 self.asked.update(entries)
                 task = asyncio.get_running_loop().create_task(work)
                 self._under_way[task] = _Asked(origin, tuple(entries), walk.depth)
+
+    def _packed(self) -> Luggage:
+        """J3: return what goes along; of a walk that begins here openings of its own."""
+        if self._luggage is None:
+            until = self._hops.wall() + self._deadline - self._hops.clock()
+            self._luggage = Luggage(purse=Purse(until))
+        return self._luggage
 
     @property
     def away(self) -> bool:

@@ -118,5 +118,12 @@ def _print(found: tuple[Granted, ...] | list[Granted], *, as_json: bool) -> None
                 "from": said.root.text if said.root else "everything of the prefix",
                 "links": ", ".join(sorted(said.aspects)) or "all",
                 "purpose": said.purpose or "any",
+                **_on_its_way(item),
             }
         )
+
+
+def _on_its_way(item: Granted) -> dict[str, object]:
+    if item.handover is None:
+        return {}
+    return {"on its way": item.handover or "not tried yet"}

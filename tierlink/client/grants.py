@@ -22,12 +22,17 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A grant as the registry keeps it."""
+    """A grant as the registry keeps it.
+
+    `handover` is why the node of the grantee does not have it yet, empty before the first attempt;
+    None where it has, or need not.
+    """
 
     grant: Grant
     digest: str
     envelope: str = field(repr=False)
     created: bool = False
+    handover: str | None = None
 
 
 def grant(context: Context, given: Grant | Draft) -> Steps[Granted]:
@@ -125,4 +130,7 @@ def _read(document: JsonObject, *, created: bool = False) -> Granted:
     """Read one grant: what its envelope says counts. Nothing is verified: it is one's own word."""
     token = document.get("envelope")
     envelope, said = parse_grant(token)
-    return Granted(said, digest(envelope.token), envelope.token, created)
+    waiting = document.get("handover")
+    failure = waiting.get("failure") if isinstance(waiting, dict) else None
+    why = failure if isinstance(failure, str) else None
+    return Granted(said, digest(envelope.token), envelope.token, created, why)
