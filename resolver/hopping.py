@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from schemas.canonical import Json, JsonObject, decode_object
@@ -64,8 +64,7 @@ class Hopping:
         fresh = [item for item in received.entries if self._hops.first(trace, item)]
         again = [item for item in received.entries if item not in set(fresh)]
         # J7
-        levels: list[Level] = []
-        found = _Found(levels, {}, Journey(self._hops, 0.0, luggage=received.luggage))
+        found = _Found([], {})
         closed: list[Closed] = []
         if fresh:
             deadline = self._hops.clock() + received.seconds(self._hops.wall())
@@ -77,27 +76,25 @@ class Hopping:
                 self._closed(received, levels, journey, deadline),
             )
         # J9
-        lacks = [Broken(item, CYCLE) for item in again] + found.journey.broken
-        return await self._reply(trace, found, lacks, closed)
+        lacks = [Broken(item, CYCLE) for item in again] + found.broken
+        return await self._reply(trace, replace(found, broken=lacks), closed)
 
     async def _finish(self, levels: list[Level], journey: Journey, deadline: float) -> _Found:
         described = await self._tracer.describe(levels, journey, deadline)
         await journey.finish()
-        return _Found(levels, described, journey)
+        replies = [arrived.reply for arrived in journey.arrived]
+        return _Found(levels, described, journey.broken, replies)
 
-    async def _reply(
-        self, trace: str, found: _Found, lacks: Sequence[Broken], closed: Sequence[Closed] = ()
-    ) -> JsonObject:
-        levels = found.levels
-        part = encode_part(trace, self._hops.place.here, levels, found.described)
-        _add(part, lacks)
+    async def _reply(self, trace: str, found: _Found, closed: Sequence[Closed] = ()) -> JsonObject:
+        part = encode_part(trace, self._hops.place.here, found.levels, found.described)
+        _add(part, found.broken)
         if closed:
             part["closed"] = [digest_of(item.box) for item in closed]
         seal, chain = await self._hops.seal(trace, part)
         reply: JsonObject = {
             "part": part,
-            "delegations": [*dict.fromkeys((*delegations_of(levels), *chain))],
-            "parts": [arrived.reply for arrived in found.journey.arrived],
+            "delegations": [*dict.fromkeys((*delegations_of(found.levels), *chain))],
+            "parts": [*found.replies],
             "seal": seal,
         }
         if closed:
@@ -124,10 +121,9 @@ class Hopping:
             walk = received.walk(entries, asker.grantee)
             more = [level async for level in self._tracer.levels(walk, deadline, journey)]
             found = await self._finish(more, journey, deadline)
-            reply = await self._reply(received.hop.trace, found, journey.broken)
-            content = encode(reply)
+            content = encode(await self._reply(received.hop.trace, found))
             if len(content) > MAX_CONTENT:
-                content = encode(await self._too_much(received, found))
+                content = encode(await self._reply(received.hop.trace, found.cut_short()))
         except Unavailable as err:
             _log.warning("nothing is shown to whom openings are of: %s", err)
             return []
@@ -135,24 +131,21 @@ class Hopping:
         box = put(asker.key, received.hop.trace, asker.opening, content, nonce)
         return [Closed(asker.opening, box)]
 
-    async def _too_much(self, received: Received, found: _Found) -> JsonObject:
-        """Name the entries as cut short: what they lead to is too much for a box."""
-        only = _Found(
-            [Level(0, found.levels[0].nodes)],
-            found.described,
-            Journey(self._hops, 0.0, luggage=received.luggage),
-        )
-        lacks = [Broken(item, BUDGET) for item in found.levels[0].nodes]
-        return await self._reply(received.hop.trace, only, lacks)
-
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one walk found here, and its requests to other nodes."""
+    """What one walk found here, what it lacks, and the replies of other nodes."""
 
     levels: list[Level]
     described: dict[Identifier, Described]
-    journey: Journey
+    broken: list[Broken] = field(default_factory=list)
+    replies: list[JsonObject] = field(default_factory=list)
+
+    def cut_short(self) -> _Found:
+        """Return the entries alone, named as cut short: all of it is too much for a box."""
+        entries = self.levels[0].nodes
+        lacks = [Broken(item, BUDGET) for item in entries]
+        return _Found([Level(0, entries)], self.described, lacks)
 
 
 def _add(part: JsonObject, broken: Sequence[Broken]) -> None:

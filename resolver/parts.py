@@ -35,7 +35,7 @@ from .traced import UNKNOWN, Described, Node
 from .trust import Verifier
 from .walk import Broken, Level, Stated
 
-MAX_PARTS = 64  # of one trace, however they are nested
+MAX_PARTS = 64  # of one trace, however they are nested, and as many again in boxes
 MAX_OF_PART = 200_000  # nodes or links of one
 
 Ends = tuple[Identifier, Identifier]
@@ -108,6 +108,19 @@ def delegations_of(levels: Sequence[Level]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tokens))
 
 
+class _Count:
+    """How many parts of one trace were read, and how many of boxes."""
+
+    def __init__(self) -> None:
+        self._read = {False: 0, True: 0}
+
+    def one_more(self, *, boxed: bool) -> None:
+        """Count one; raise VerifyError where there are too many."""
+        self._read[boxed] += 1
+        if self._read[boxed] > MAX_PARTS:
+            raise VerifyError("E_LIMIT", f"a trace has at most {MAX_PARTS} parts")
+
+
 class Reader:
     """Reads replies to hops; owns nothing but what it is given."""
 
@@ -118,18 +131,16 @@ class Reader:
 
     def read(self, reply: JsonObject, asking: Asking) -> list[Part]:
         """Return the parts of a reply, that of the node asked first; raise VerifyError."""
-        found: list[Part] = []
-        self._read(reply, asking, found, beside=None)
-        return found
+        return self._read(reply, asking, _Count())
 
     def _read(
-        self, reply: JsonObject, asking: Asking, found: list[Part], *, beside: Part | None
-    ) -> None:
-        """Add the parts of a reply to what was found; `beside` is the part around its box."""
+        self, reply: JsonObject, asking: Asking, count: _Count, beside: Part | None = None
+    ) -> list[Part]:
+        """Return the parts of a reply; `beside` is the part around the box that it was in."""
+        found: list[Part] = []
         waiting: list[tuple[JsonObject, Part | None]] = [(reply, None)]
         while waiting:
-            if len(found) >= MAX_PARTS:
-                raise VerifyError("E_LIMIT", f"a trace has at most {MAX_PARTS} parts")
+            count.one_more(boxed=beside is not None)
             item, around = waiting.pop(0)
             expected = asking.origin if around is None else None
             try:
@@ -143,23 +154,21 @@ class Reader:
                 part = replace(part, below=_below(part, around))
             elif beside is not None:
                 part = replace(part, below=_same(part, beside))
-            found.append(part)
-            if asking.keys:
-                self._unlock(part, named, closed, asking, found)
+            found += self._unlocked(part, named, closed, asking, count) if asking.keys else [part]
             waiting += [(inner, part) for inner in _inner(item)]
+        return found
 
     # B5
 
-    def _unlock(
+    def _unlocked(
         self,
         part: Part,
         named: Sequence[str],
         closed: Sequence[Closed],
         asking: Asking,
-        found: list[Part],
-    ) -> None:
-        """Add what is in the boxes of a part, which is the last that was found."""
-        place = len(found) - 1
+        count: _Count,
+    ) -> list[Part]:
+        """Return a part and what is in its boxes, or that part and what is amiss with them."""
         inside: list[Part] = []
         try:
             _check_named(part, named, closed)
@@ -167,17 +176,13 @@ class Reader:
                 key = asking.keys.get(item.opening)
                 if key is not None:
                     content = taken(key, asking.trace, item.opening, item.box)
-                    total = [*found, *inside]
                     within = replace(asking, origin=part.node)
-                    self._read(decode_object(content), within, total, beside=part)
-                    inside = total[len(found) :]
+                    inside += self._read(decode_object(content), within, count, part)
         except VerifyError as err:
             entries = [node.identifier for node in part.nodes if node.depth == 0]
             lacks = tuple(Broken(entry, err.code, part.node) for entry in entries)
-            found[place] = replace(part, broken=part.broken + lacks)
-        else:
-            found[place] = replace(part, opened=bool(inside))
-            found += inside
+            return [replace(part, broken=part.broken + lacks)]
+        return [replace(part, opened=bool(inside)), *inside]
 
     def _part(
         self, reply: JsonObject, origin: str | None, trace: str, direction: str

@@ -250,8 +250,10 @@ def test_a_trace_over_three_nodes_asks_each_once(net, whole):
     assert (document["broken"], document["truncated"]) == ([], False)
     trust = Trust.parse((net.folder(VEHICLE) / "trust.json").read_bytes())
     assert len(verify_edges(document, trust)) == len(whole["edges"]) > 100
+    # the last answers nobody in particular, and in a box the maker of the van, who was granted it
     assert [(part.node, part.by) for part in found.parts] == [
         (net.url(SECONDARY), "88.118"),
+        (net.url(MINERALS), SALTS),
         (net.url(MINERALS), SALTS),
     ]
     assert {node.node for node in found.nodes if node.identifier.startswith(VANS)} == {""}
@@ -290,6 +292,7 @@ def test_a_stream_has_a_line_for_each_part(net, whole):
         None,
         None,
         net.url(SECONDARY),
+        net.url(MINERALS),
         net.url(MINERALS),
         None,
     ]
