@@ -196,7 +196,9 @@ class Reader:
         # B1
         envelope, seal = parse_seal(token)
         known = offered.known(seal.issuer)
-        if seal.node != node or self._place.home(known.chain) != node:
+        # At the node of the root, what no delegation names a node for is here.
+        home = self._place.home(known.chain) or self._place.here
+        if seal.node != node or home != node:
             raise VerifyError("E_PART", f"{seal.issuer} is not served by {node}", value=node)
         if origin is not None and node != origin:
             raise VerifyError("E_PART", f"{origin} sent a part of {node} as its own", value=node)

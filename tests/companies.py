@@ -10,6 +10,7 @@ Each node has its registry, its deliverer, and a tracer that asks the others by 
 keeps every reply.
 """
 
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ THIRD = "http://third"
 OEM, PACKS, CELLS = "88.118", "77", "66"
 CAR, PACK, CELL, BOX, ORE = "88.118/CAR", "77/PACK", "66/CELL", "77/BOX", "66/ORE"
 SECRET = b"66/ORE"
+
+_numbers = itertools.count()
 
 
 class Wire:
@@ -164,7 +167,7 @@ class Company:
             Identifier.parse(root),
             direction,
             Budget(seconds=seconds),
-            viewer=Viewer(caller, purpose, "t" * 21 + str(len(self.wire.sent) % 10)),
+            viewer=Viewer(caller, purpose, f"trace{next(_numbers):017}"),
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import text
+
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.keys import SealedKey
 from registry.store.tables import unit_of
@@ -56,25 +58,26 @@ WHERE received_grants.version < EXCLUDED.version
 """
 # The newest hosted key, and what was granted: one statement, since each question asks both. Of
 # very many grants each grantor has his share, so that nobody crowds out the others.
-_SPOKEN = """
+_SPOKEN = text("""
 SELECT h.kid, h.sealed, ARRAY(
     SELECT g.envelope FROM (
         SELECT r.envelope, r.grantor,
             row_number() OVER (PARTITION BY r.grantor ORDER BY r.id) AS place
         FROM received_grants AS r
-        WHERE r.unit = $3 AND r.state = 'granted'
-            AND r.direction IN ('', $4) AND r.purpose IN ('', $5)
+        WHERE r.unit = CAST(:unit AS bigint) AND r.state = 'granted'
+            AND r.direction IN ('', CAST(:direction AS text))
+            AND r.purpose IN ('', CAST(:purpose AS text))
             AND (r.valid_from IS NULL OR r.valid_from <= extract(epoch FROM now()))
             AND (r.valid_until IS NULL OR r.valid_until > extract(epoch FROM now()))
     ) AS g
-    ORDER BY g.place, g.grantor LIMIT $6
+    ORDER BY g.place, g.grantor LIMIT CAST(:limit AS bigint)
 ) AS granted
 FROM (VALUES (1)) AS one (row) LEFT JOIN LATERAL (
     SELECT h.kid, h.sealed FROM hosted_keys AS h
-    WHERE h.prefix = $1 AND h.uses @> ARRAY[$2::text]
+    WHERE h.prefix = CAST(:prefix AS text) AND h.uses @> ARRAY[CAST(:use AS text)]
     ORDER BY h.created_at DESC, h.kid LIMIT 1
 ) AS h ON true
-"""
+""")
 
 
 async def find(tx: ReadTx, grantee: Prefix, grantor: Prefix, name: str) -> Row | None:
@@ -117,9 +120,15 @@ async def spoken(
     tx: ReadTx, prefix: Prefix, use: str, *, direction: str, purpose: str, limit: int
 ) -> Spoken:
     """Return the newest hosted key of a prefix with a use, and its grants that are in force."""
-    row = await (await tx.driver()).fetchrow(
-        _SPOKEN, str(prefix), use, unit_of(prefix), direction, purpose, limit
-    )
-    assert row is not None, "there is one row, whatever it lacks"
-    key = None if row["kid"] is None else SealedKey(row["kid"], row["sealed"])
-    return Spoken(key, tuple(row["granted"]))
+    # Not by the driver: to reach that is a round trip where nothing was asked before.
+    asked = {
+        "unit": unit_of(prefix),
+        "direction": direction,
+        "purpose": purpose,
+        "limit": limit,
+        "prefix": str(prefix),
+        "use": use,
+    }
+    row = (await tx.connection.execute(_SPOKEN, asked)).one()
+    key = None if row.kid is None else SealedKey(row.kid, row.sealed)
+    return Spoken(key, tuple(row.granted))

@@ -115,6 +115,16 @@ class TestBelieved:
         lost = part(nodes=[at(STEEL_ITEM, 0)])
         assert refused(reader, reply(lost, parts=[inner])) == "E_PART"
 
+    def test_what_the_node_of_the_root_sealed_comes_back_to_it(self):
+        """No delegation has to name a node for what is held there."""
+        token = delegation("88.100", "88", GEAR).sign(INDUSTRY)
+        inner = reply(part(MINE), signer=GEAR, issuer="88.100")
+        inner["delegations"] = [INDUSTRY_TOKEN, token]
+        reader = Reader(Verifier(trust()), Statements(), Place("", MINE))
+        assert [item.node for item in read(reader, reply(parts=[inner]))] == [THEIRS, MINE]
+        elsewhere = Reader(Verifier(trust()), Statements(), Place("", OTHERS))
+        assert refused(elsewhere, reply(parts=[inner])) == "E_PART"
+
     def test_a_link_that_does_not_verify_is_left_out_and_named(self, reader):
         forged = EDGE | {"assertions": [GEAR_SAYS.sign(STRANGER), STEEL_SAYS.sign(STEEL)]}
         (found,) = read(reader, reply(part(edges=[forged])))
