@@ -420,18 +420,9 @@ def waiting(client, far):
 
 
 def test_the_command_line_tells_of_nodes(net):
-    def trace(*more):
+    def told(*asked):
         ran = subprocess.run(
-            [
-                *TIERLINK,
-                "trace",
-                net.named["vehicle"],
-                "--url",
-                net.url(VEHICLE),
-                "--as",
-                VANS,
-                *more,
-            ],
+            [*TIERLINK, *asked, "--url", net.url(VEHICLE), "--as", VANS],
             env={
                 **os.environ,
                 "TIERLINK_DATA_DIR": str(net.folder(VEHICLE)),
@@ -445,11 +436,17 @@ def test_the_command_line_tells_of_nodes(net):
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
+    def trace(*more):
+        return told("trace", net.named["vehicle"], *more)
+
     across = trace()
     assert f"{net.url(SECONDARY)} told of 6 identifiers (88.118)" in across
     assert "hidden 68 more" in across
     alone = trace("--no-across")
     assert f"goes on at {net.url(SECONDARY)}" in alone
+    came = told("grant", "received")
+    assert f"{SALTS} {RECALL}-upstream, version 1, granted" in came
+    assert f"{PACKS} opened" in came
 
 
 def test_the_whole_network_ends_and_starts_again(net):

@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 from sqlalchemy import text
 
+from registry.app import create_app
 from resolver.hops import PATH
 from resolver.traced import encode
 from resolver.walk import Budget
@@ -29,6 +31,7 @@ from tests.companies import (
     THIRD,
 )
 from tests.neighbours import CHILD, PARENT
+from tierlink.client import AsyncClient
 
 KNOWN = [CAR, PACK, BOX, CELL]  # without what the cell maker granted
 EVERYTHING = {*KNOWN, ORE}
@@ -391,6 +394,28 @@ class TestHandedOver:
         page = await oem.get(f"/v1/grants/received?limit=1&cursor={page['next']}")
         assert [item["iss"] for item in page["grants"]] == [PACKS]
         assert page["next"] is None
+
+    async def test_the_client_lists_what_came_and_what_is_on_its_way(self, companies):
+        oem, _, cells = companies
+        await cells.grants("to-oem", OEM)
+
+        def client(company):
+            return AsyncClient(
+                company.origin,
+                api_key=company.key,
+                now=company.registry.clock,
+                transport=httpx.ASGITransport(create_app(company.registry.deps)),
+            )
+
+        async with client(cells) as granting, client(oem) as granted:
+            listed = {item.grant.id: item.handover for item in await granting.grants(CELLS)}
+            assert listed == {"to-oem": "", "to-all": None}
+            assert await granted.received_grants() == ()
+            await companies.deliver()
+            listed = {item.grant.id: item.handover for item in await granting.grants(CELLS)}
+            assert listed == {"to-oem": None, "to-all": None}
+            came = [(str(g.grant.grantor), g.grant.id) for g in await granted.received_grants()]
+            assert came == [(CELLS, "to-oem"), (PACKS, "to-oem")]
 
     async def test_a_grant_to_somebody_here_or_to_anybody_stays_here(self, companies):
         _, packs, _ = companies
