@@ -110,6 +110,22 @@ class TestOpenings:
         assert (found.grantee, found.opening) == (OEM, openings[0])
 
 
+NUMBERS = st.lists(st.integers(0, 5), max_size=6)
+
+
+class TestAgainstAModel:
+    @given(NUMBERS, st.sets(st.integers(0, 7)), st.binary(min_size=1, max_size=8))
+    def test_one_grantee_of_what_is_shown_is_who_asks(self, granted, shown, seed):
+        """Each grant is to one: an even number to the first, an odd one to the other."""
+        grants = [((OEM, OTHER)[number % 2], f"grant {number}") for number in granted]
+        openings = [WALKED.opening(key_of(f"grant {number}")) for number in shown]
+        found = recognised(filled(openings, seed), grants)
+        meant = {to for to, text in grants if int(text.split()[1]) in shown}
+        assert (None if found is None else found.grantee) == (
+            min(meant, key=str) if len(meant) == 1 else None
+        )
+
+
 class TestBoxes:
     @given(st.binary(max_size=3 * MIN_BOX), st.binary(min_size=12, max_size=12))
     def test_what_went_in_comes_out(self, content, nonce):

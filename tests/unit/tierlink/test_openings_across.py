@@ -7,11 +7,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from registry import received
 from registry.app import create_app
+from registry.reader import Reader
+from resolver import hopping
 from resolver.hops import PATH
 from resolver.traced import encode
 from resolver.walk import Budget
 from schemas.canonical import decode_object
+from schemas.errors import Unavailable
 from schemas.grant import parse_grant
 from schemas.hop import Hop, asked, parse_hop
 from schemas.identifier import Identifier, Prefix
@@ -309,6 +313,56 @@ class TestReplayed:
         ]
 
 
+class TestBounds:
+    async def test_what_is_too_much_for_a_box_is_named(self, companies, monkeypatch):
+        oem, _, cells = companies
+        await cells.grants("to-oem", OEM)
+        await companies.deliver()
+        monkeypatch.setattr(hopping, "MAX_CONTENT", 1_000)
+        trace = await oem.trace(CAR)
+        assert set(names(trace)) == set(KNOWN)
+        assert (CELL, "budget", THIRD) in [
+            (item.identifier.text, item.code, item.node) for item in trace.broken
+        ]
+
+    async def test_without_the_grants_it_is_answered_as_to_anybody(self, companies, monkeypatch):
+        oem, _, cells = companies
+        await cells.grants("to-oem", OEM)
+        await companies.deliver()
+
+        async def away(*_):
+            raise Unavailable("every connection to the database is busy")
+
+        monkeypatch.setattr(Reader, "granted", away)
+        trace = await oem.trace(CAR)
+        assert (set(names(trace)), trace.broken) == (set(KNOWN), ())
+
+    async def test_so_many_of_one_grantor_are_kept(self, companies, monkeypatch):
+        oem, _, cells = companies
+        monkeypatch.setattr(received, "KEPT", 1)
+        for number in range(3):
+            await cells.grants(f"g{number}", OEM)
+        await companies.deliver()
+        assert [name for iss, name, *_ in await oem.received() if iss == CELLS] == ["g0"]
+        listed = (await cells.get(f"/v1/grants?grantor={CELLS}"))["grants"]
+        left = {item["id"]: item["handover"] for item in listed if "handover" in item}
+        assert left.keys() == {"g1", "g2"}
+        assert [item["due_at"] for item in left.values()] == [None, None]
+        await cells.revokes("g0")  # of one that is there a newer version is taken
+        await companies.deliver()
+        assert (CELLS, "g0", 2, "revoked") in await oem.received()
+
+    async def test_of_very_many_each_grantor_has_his_share(self, companies, monkeypatch):
+        oem, _, cells = companies
+        for number in range(9):
+            await cells.grants(f"g{number}", OEM)
+        await companies.deliver()
+        monkeypatch.setattr(received, "MAX_OPENINGS", 4)
+        voice = await oem.speak(Prefix.parse(OEM), "upstream")
+        grantors = sorted(str(parse_grant(text)[1].grantor) for text in voice.received)
+        assert grantors == [CELLS, CELLS, CELLS, PACKS]
+
+
 class TestHandedOver:
     async def test_again_and_again_while_the_node_is_down(self, companies):
         oem, _, cells = companies
@@ -376,6 +430,13 @@ class TestHandedOver:
         assert await results(oem, good | {"grants": [to_all]}) == ["grant_invalid"]
         own = (await oem.grants("own", OEM))["envelope"]
         assert await results(oem, good | {"grants": [own]}) == ["forbidden"]
+        async with cells.registry.store.read() as tx:
+            signer = await cells.registry.keyring.signer(tx, Prefix.parse(CELLS), "record")
+        said = parse_grant(token)[1]
+        other = replace(said, depth=9).sign(signer)
+        future = replace(said, id="later", issued_at=said.issued_at + 301).sign(signer)
+        assert await results(oem, good | {"grants": [other, future]}) == ["version_stale", "E_TIME"]
+        assert await results(oem, good | {"grants": [token], "delegations": []}) == ["E_CHAIN"]
         for body in ({"grants": "x"}, {"grants": [1]}, {"more": []}):
             answer = await oem.registry.post("/v1/grants/received", body)
             assert answer.status_code == 400
