@@ -23,6 +23,7 @@ from registry.api import (
     problems,
     proof,
     proposals,
+    received,
     source,
     trust,
 )
@@ -43,6 +44,7 @@ ROUTERS = (
     changes.router,
     source.router,
     proposals.router,
+    received.router,
     proof.router,
     trust.router,
     log.router,

@@ -49,13 +49,13 @@ async def queue(
     wanted = {far.prefix for _, _, far, _ in given if far.prefix != prefix}
     if not wanted:
         return
-    away = await _away(tx, wanted)
-    leaving = [item for item in given if item[2].prefix in away]
+    elsewhere = await away(tx, wanted)
+    leaving = [item for item in given if item[2].prefix in elsewhere]
     if leaving:
         await store.queue(tx, prefix, leaving)
 
 
-async def _away(tx: ReadTx, asked: Iterable[Prefix]) -> frozenset[Prefix]:
+async def away(tx: ReadTx, asked: Iterable[Prefix]) -> frozenset[Prefix]:
     """Return those prefixes that another node serves, as far as is known here."""
     lines = {prefix: (prefix, *prefix.ancestors()) for prefix in asked}
     names = {str(item) for line in lines.values() for item in line}

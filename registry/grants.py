@@ -7,18 +7,21 @@ To state one, in these steps:
 3. a client's envelope verifies under the chain; what the hosted key signs for drafts would
 4. the version it becomes (`versions`), if it changes anything
 5. that is stored and told of as a change of the prefix: whatever shows its links is out of date
+6. where another node serves the grantee, it is put on its way there (`handovers`)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from registry import changes, prefixes, versions
+from registry import changes, handovers, prefixes, versions
 from registry.accounts import Caller
 from registry.keyring import Keyring
 from registry.store import grants as store
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.grants import Row
+from registry.store.handovers import Waiting
 from registry.versions import Offer, Settled
 from schemas.canonical import JsonObject
 from schemas.change import Op
@@ -49,10 +52,14 @@ from schemas.successor import SKEW_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the grants of a holder; `after` is the id behind which the next page begins."""
+    """Some of the grants of a holder; `after` is the id behind which the next page begins.
+
+    `waiting` are those, by id, that are still on their way to the nodes of their grantees.
+    """
 
     grants: tuple[Row, ...]
     after: str | None
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
 
 
 def read_offer(body: JsonObject, now: int) -> Offer[Grant]:
@@ -94,6 +101,8 @@ async def state(
             raise Unavailable("somebody else changes this grant")
         before = None if token is None else parse_grant(token)[1]
         await _tell(tx, settled, before, _subject(keyring, settled.said))
+        # 6
+        await handovers.queue(tx, settled.said, settled.digest, before)
     return settled
 
 
@@ -138,7 +147,10 @@ async def listing(tx: ReadTx, caller: Caller, grantor: Prefix, *, after: str, li
     grantee = None if caller.prefix == grantor else caller.prefix
     rows = await store.page(tx, grantor, grantee=grantee, after=after, limit=limit + 1)
     page = tuple(rows[:limit])
-    return Page(page, page[-1].id if len(rows) > limit else None)
+    after_it = page[-1].id if len(rows) > limit else None
+    if grantee is not None:
+        return Page(page, after_it)
+    return Page(page, after_it, await handovers.waiting(tx, grantor, [row.id for row in page]))
 
 
 async def find(tx: ReadTx, caller: Caller, grantor: Prefix, name: str) -> Row:

@@ -94,13 +94,13 @@ class Keyring:
                 value=str(prefix),
                 fix="sign with the holder's own key and send the envelope",
             )
-        return self._opened(prefix, found)
+        return self.opened(prefix, found)
 
     async def signers(
         self, tx: ReadTx, prefix: Prefix, kids: Collection[str]
     ) -> tuple[PrivateKey, ...]:
         """Return those of some keys of a prefix that are hosted here, by kid."""
-        return tuple(self._opened(prefix, item) for item in await store.find_kids(tx, prefix, kids))
+        return tuple(self.opened(prefix, item) for item in await store.find_kids(tx, prefix, kids))
 
     async def somebody(self, tx: ReadTx, use: str) -> Prefix | None:
         """Return the first prefix of which a key with a use is hosted, the root apart."""
@@ -110,9 +110,10 @@ class Keyring:
         """Open some hosted key; raise TierlinkError where it was sealed under another KEK."""
         found = await store.find_any(tx)
         if found is not None:
-            self._opened(*found)
+            self.opened(*found)
 
-    def _opened(self, prefix: Prefix, found: store.SealedKey) -> PrivateKey:
+    def opened(self, prefix: Prefix, found: store.SealedKey) -> PrivateKey:
+        """Open a key of a prefix as it is stored; raise TierlinkError."""
         return PrivateKey.from_pkcs8(self.open(found.sealed, _owner(prefix, found.kid)))
 
     def salt(self, content: bytes) -> bytes:

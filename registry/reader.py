@@ -30,7 +30,7 @@ import asyncpg
 from registry import accounts, disclosures
 from registry.log.proofs import Proofs
 from registry.primary import Primary
-from registry.store import feed, outlines, reads
+from registry.store import feed, grants, outlines, reads
 from registry.store.engine import ReadTx, Store
 from registry.store.replay import Place
 from registry.store.tables import unit_of
@@ -230,6 +230,18 @@ class Reader:
         await self._caught_up()
         async with self._store.read() as tx:
             return (await accounts.authenticate(tx, authorization, int(self._clock()))).prefix
+
+    async def granted(
+        self, grantors: Sequence[Prefix], direction: str, purpose: str, limit: int
+    ) -> Sequence[tuple[Prefix, str]]:
+        """Return what holders grant to somebody by name that is in force and fits a trace.
+
+        Each is whom it is to, and its envelope, at most `limit` of them. One statement.
+        """
+        if not grantors:
+            return ()
+        async with self._statement() as (driver, _):
+            return await grants.granted(driver, grantors, direction, purpose, limit)
 
     async def prove(self, identifier: Identifier, at: int | None = None) -> Proved:
         """Return what the newest published epoch of the log proves, or the one of a time."""

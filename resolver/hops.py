@@ -6,7 +6,8 @@
         room is left is asked for nowhere, and named as cut short (`budget`)
     J2  in whose name: the caller's, where his key is hosted here, else nobody's in particular. What
         the other node then shows is decided by the grants of its own holders
-    J3  depth, nodes and deadline that are left go along, less a reserve for the way back
+    J3  depth, nodes and deadline that are left go along, less a reserve for the way back; and the
+        openings of what the caller was granted elsewhere, so that who granted it knows him
     J4  what comes back is read as `resolver.parts` says; what cannot be had is named as broken:
         denied, timeout, unreachable, or the verdict
     J5  meanwhile this walk goes on with what is here. So a trace over three nodes takes three
@@ -15,15 +16,19 @@
 Received, a request is checked (`schemas.hop`, H1 to H4), then:
 
     J6  an entry that this trace was here for already is not walked again: `cycle`
-    J7  the walk of the entries goes on from here in the same way, for who asks, within what is left
-    J8  the part is sealed by a prefix that this node holds
+    J7  the walk of the entries goes on from here in the same way, for who asks, within what is
+        left; what came along to open further tiers goes along again, unchanged
+    J8  who shows by an opening that a holder of what was found granted him something has the walk
+        of the entries a second time, as he is shown it, in a box that he alone opens. Nobody is
+        asked twice for the same, and nobody else is asked in his name
+    J9  the part is sealed by a prefix that this node holds
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -55,7 +60,8 @@ from schemas.viewer import Viewer
 from schemas.when import When, read_moment
 
 from .answers import boottime
-from .parts import Part, Reader
+from .openings import NOTHING, Carried, Door, Granting, Purse, passed_on
+from .parts import Asking, Part, Reader
 from .peers import SECONDS
 from .referral import Place, nearest
 from .sources import Source
@@ -89,13 +95,15 @@ class Post(Protocol):
 class Voice:
     """Who speaks to other nodes: a prefix that is held here, its key, and the chain to it.
 
-    `subject` is on whose behalf, None where that is nobody in particular.
+    `subject` is on whose behalf, None where that is nobody in particular. `received` are the grants
+    of holders elsewhere that the caller has, and that fit the question.
     """
 
     issuer: Prefix
     signer: Signer
     chain: tuple[str, ...]
     subject: Prefix | None = None
+    received: tuple[str, ...] = ()
 
 
 def kept_back(left: float) -> float:
@@ -103,7 +111,13 @@ def kept_back(left: float) -> float:
     return left - max(RESERVE, left * SHARE)
 
 
-Speak = Callable[[Prefix | None], Awaitable[Voice]]  # for a caller; raises KeyNotHosted
+class Speak(Protocol):
+    """Finds who speaks to other nodes."""
+
+    def __call__(
+        self, caller: Prefix | None, direction: str = "", purpose: str = ""
+    ) -> Awaitable[Voice]:
+        """Return who speaks for a caller, None for nobody, in a trace; raise KeyNotHosted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,25 @@ class Continuation:
         return {"identifier": self.identifier.text, "node": self.node, "depth": self.depth}
 
 
+@dataclass(frozen=True, slots=True)
+class Luggage:
+    """What a walk carries to further nodes: openings that came along, or such of its own.
+
+    Not `named`, it goes on in nobody's name, whoever it is walked for.
+    """
+
+    carried: Carried = NOTHING
+    purse: Purse | None = None
+    named: bool = True
+
+    def open(self, voice: Voice, walk: Walk) -> Carried:
+        """J3: return what goes along with a request."""
+        if self.purse is None or not voice.received:
+            return self.carried
+        viewer = walk.viewer
+        return self.purse.open(voice.received, viewer.trace, walk.direction, viewer.purpose)
+
+
 class Hops:
     """Speaks to other nodes about traces; for one event loop."""
 
@@ -141,10 +174,15 @@ class Hops:
         everywhere: Source,
         verifier: Verifier,
         statements: Statements,
+        granting: Granting | None = None,
         clock: Callable[[], float] = boottime,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`local` is what this node has itself, `everywhere` what it finds out by asking others."""
+        """`local` is what this node has itself, `everywhere` what it finds out by asking others.
+
+        `granting` knows what holders here granted, None where there are none.
+        """
+        self.door = Door(granting)
         self.place = place
         self._post = post
         self._speak = speak
@@ -203,11 +241,18 @@ class Hops:
     # J2, J3, J4
 
     async def ask(
-        self, origin: str, entries: Sequence[Identifier], walk: Walk, deadline: float
+        self,
+        origin: str,
+        entries: Sequence[Identifier],
+        walk: Walk,
+        deadline: float,
+        luggage: Luggage,
     ) -> tuple[tuple[Part, ...], JsonObject]:
         """Let another node walk on; raise PeerFailed, VerifyError, KeyNotHosted or Unavailable."""
         viewer = walk.viewer
-        voice = await self._speak(viewer.prefix)
+        caller = viewer.prefix if luggage.named else None
+        voice = await self._speak(caller, walk.direction, viewer.purpose)
+        carried = luggage.open(voice, walk)
         left = kept_back(deadline - self.clock())
         if left <= 0:
             raise PeerUnreachable(origin, "no time is left to ask it", reason=TIMEOUT)
@@ -233,6 +278,8 @@ class Hops:
             int((now + left) * _MILLISECONDS),
             voice.subject,
             viewer.purpose,
+            carried.openings,
+            carried.until,
         ).sign(voice.signer)
         try:
             # The node goes on itself, and is back before `left` is over: so long it is waited for.
@@ -243,7 +290,8 @@ class Hops:
                 )
         except TimeoutError as err:
             raise PeerUnreachable(origin, "it did not answer in time", reason=TIMEOUT) from err
-        parts = self._reader.read(reply, origin, viewer.trace, walk.direction)
+        question = Asking(origin, viewer.trace, walk.direction, carried.keys)
+        parts = self._reader.read(reply, question)
         return tuple(_only(part, walk.only) for part in parts), reply
 
     # J6
@@ -260,7 +308,7 @@ class Hops:
         self._seen[key] = now + SEEN_SECONDS
         return True
 
-    # J8
+    # J9
 
     async def seal(self, trace: str, part: JsonObject) -> tuple[str, tuple[str, ...]]:
         """Return the seal of a part, and the chain to who sealed it."""
@@ -272,14 +320,28 @@ class Hops:
 class Journey:
     """The requests of one walk to other nodes; owned by its task."""
 
-    def __init__(self, hops: Hops, deadline: float, *, onward: bool = True) -> None:
-        """Not `onward`, nobody is asked: where to go on is noted, for the caller to do it."""
+    def __init__(
+        self,
+        hops: Hops,
+        deadline: float,
+        *,
+        onward: bool = True,
+        luggage: Luggage | None = None,
+        elsewhere: Collection[Identifier] = (),
+    ) -> None:
+        """Not `onward`, nobody is asked: where to go on is noted, for the caller to do it.
+
+        Without `luggage` the walk begins here. What is `elsewhere` is being asked for by another.
+        """
         self._onward = onward
+        self._elsewhere = frozenset(elsewhere)
+        self._luggage = luggage
         self.continuations: list[Continuation] = []
         self._hops = hops
         self._deadline = deadline
         self._under_way: dict[asyncio.Task[tuple[tuple[Part, ...], JsonObject]], _Asked] = {}
         self.left: set[Identifier] = set()
+        self.asked: set[Identifier] = set()
         self.broken: list[Broken] = []
         self.arrived: list[Arrived] = []
 
@@ -300,6 +362,7 @@ class Journey:
             if not stay:
                 walk.leave(nodes)
                 self.left.update(nodes)
+            nodes = [node for node in nodes if node not in self._elsewhere]  # noqa: PLW2901
             if not self._onward:
                 self.continuations += [
                     Continuation(node, origin, walk.depth_left) for node in nodes
@@ -307,9 +370,17 @@ class Journey:
                 continue
             for at in range(0, len(nodes), MAX_ENTRIES):
                 entries = nodes[at : at + MAX_ENTRIES]
-                work = self._hops.ask(origin, entries, walk, self._deadline)
+                work = self._hops.ask(origin, entries, walk, self._deadline, self._packed())
+                self.asked.update(entries)
                 task = asyncio.get_running_loop().create_task(work)
                 self._under_way[task] = _Asked(origin, tuple(entries), walk.depth)
+
+    def _packed(self) -> Luggage:
+        """J3: return what goes along; of a walk that begins here openings of its own."""
+        if self._luggage is None:
+            until = self._hops.wall() + self._deadline - self._hops.clock()
+            self._luggage = Luggage(purse=Purse(until))
+        return self._luggage
 
     @property
     def stayed(self) -> bool:
@@ -374,12 +445,17 @@ class Received:
     only: Only
     raw: JsonObject = field(repr=False)
 
-    def walk(self, entries: Sequence[Identifier]) -> Walk:
-        """Return the walk that goes on from some of its entries."""
+    @property
+    def luggage(self) -> Luggage:
+        """J7: what came along."""
+        return Luggage(passed_on(self.hop))
+
+    def walk(self, entries: Sequence[Identifier], grantee: Prefix | None = None) -> Walk:
+        """Return the walk that goes on from some of its entries, for whom it is or a grantee."""
         hop = self.hop
         nodes = min(hop.nodes, MAX_HOP_NODES)
         budget = Budget(min(hop.depth, MAX_HOP_DEPTH), nodes)
-        viewer = Viewer(hop.subject, hop.purpose, hop.trace)
+        viewer = Viewer(grantee or hop.subject, hop.purpose, hop.trace)
         return Walk(entries[0], hop.direction, budget, self.only, viewer, beside=entries[1:])
 
     def seconds(self, now: float) -> float:

@@ -34,7 +34,8 @@ def joined(trace: Trace, journey: Journey) -> Trace:
                 _meet(nodes, node, below, part.node)
             for stated in part.edges:
                 edges.setdefault(stated.link, stated)
-            blinded += [(depth + below, item) for depth, item in part.blinded]
+            if not part.opened:  # what was in its box tells of them again, perhaps in full
+                blinded += [(depth + below, item) for depth, item in part.blinded]
             lacks += [replace(item, node=item.node or part.node) for item in part.broken]
     lacks = [item for item in lacks if item.code != CYCLE or not _told(nodes, item)]
     kept = [
@@ -90,7 +91,7 @@ def part_view(part: Part, depth: int, *, proof: bool = True) -> JsonObject:
         "edges": edges,
         "broken": [replace(item, node=item.node or part.node).view() for item in part.broken],
     }
-    if part.blinded:
+    if part.blinded and not part.opened:
         view["blinded"] = [blinded_view(item, at + depth) for at, item in part.blinded]
     return view
 

@@ -7,20 +7,26 @@
         that does not is left out and named. Whose word kind and status are is who sealed them
     B4  the parts of further nodes are read in the same way, each for itself; what such a part
         begins with is what the part around it came to                                     E_PART
+    B5  a box that one of the caller's own openings is for is the one that was sealed, and opens;
+        what is in it is by the same node and begins with the same, and is read in the same
+        way as a part that stands beside the one around the box                     E_BOX  E_PART
 
-Everything here is pure. What is amiss raises VerifyError, which costs the whole part.
+Everything here is pure. What is amiss raises VerifyError, which costs the whole part; what is
+amiss with a box costs what is in it, and is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from schemas.canonical import Json, JsonObject
+from schemas.canonical import Json, JsonObject, decode_object
 from schemas.claims import Members
 from schemas.errors import BadInput, VerifyError
-from schemas.hop import Seal, check_seal, parse_seal
+from schemas.hop import MAX_CLOSED, Closed, Seal, check_seal, parse_seal, read_closed
 from schemas.identifier import Identifier
+from schemas.keys import B64
+from schemas.opening import digest_of, taken
 from schemas.source import Blinded, Edge
 
 from .referral import Place
@@ -29,7 +35,7 @@ from .traced import UNKNOWN, Described, Node
 from .trust import Verifier
 from .walk import Broken, Level, Stated
 
-MAX_PARTS = 64  # of one trace, however they are nested
+MAX_PARTS = 64  # of one trace, however they are nested, and as many again in boxes
 MAX_OF_PART = 200_000  # nodes or links of one
 
 Ends = tuple[Identifier, Identifier]
@@ -39,7 +45,8 @@ Ends = tuple[Identifier, Identifier]
 class Part:
     """What one node found of a trace, verified; depths count from the entries it was asked for.
 
-    `below` is how deep those are under the entries of the request that brought it.
+    `below` is how deep those are under the entries of the request that brought it. Where a part is
+    `opened`, what was in its box tells all of it again, and more.
     """
 
     node: str
@@ -50,6 +57,17 @@ class Part:
     blinded: tuple[tuple[int, Blinded], ...]
     broken: tuple[Broken, ...]
     below: int = 0
+    opened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a reply answers: which node, in what trace; `keys` are of the caller's openings."""
+
+    origin: str
+    trace: str
+    direction: str
+    keys: Mapping[B64, bytes] = field(default_factory=dict, repr=False)
 
 
 def encode_part(
@@ -90,6 +108,19 @@ def delegations_of(levels: Sequence[Level]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tokens))
 
 
+class _Count:
+    """How many parts of one trace were read, and how many of boxes."""
+
+    def __init__(self) -> None:
+        self._read = {False: 0, True: 0}
+
+    def one_more(self, *, boxed: bool) -> None:
+        """Count one; raise VerifyError where there are too many."""
+        self._read[boxed] += 1
+        if self._read[boxed] > MAX_PARTS:
+            raise VerifyError("E_LIMIT", f"a trace has at most {MAX_PARTS} parts")
+
+
 class Reader:
     """Reads replies to hops; owns nothing but what it is given."""
 
@@ -98,28 +129,65 @@ class Reader:
         self._statements = statements
         self._place = place
 
-    def read(self, reply: JsonObject, origin: str, trace: str, direction: str) -> list[Part]:
+    def read(self, reply: JsonObject, asking: Asking) -> list[Part]:
         """Return the parts of a reply, that of the node asked first; raise VerifyError."""
+        return self._read(reply, asking, _Count())
+
+    def _read(
+        self, reply: JsonObject, asking: Asking, count: _Count, beside: Part | None = None
+    ) -> list[Part]:
+        """Return the parts of a reply; `beside` is the part around the box that it was in."""
         found: list[Part] = []
         waiting: list[tuple[JsonObject, Part | None]] = [(reply, None)]
         while waiting:
-            if len(found) >= MAX_PARTS:
-                raise VerifyError("E_LIMIT", f"a trace has at most {MAX_PARTS} parts")
+            count.one_more(boxed=beside is not None)
             item, around = waiting.pop(0)
-            expected = origin if around is None else None
+            expected = asking.origin if around is None else None
             try:
-                part = self._part(item, expected, trace, direction)
+                part, named = self._part(item, expected, asking.trace, asking.direction)
+                closed = _closed(item)
             except BadInput as err:
                 if isinstance(err, VerifyError):
                     raise
                 raise VerifyError("E_FORMAT", err.detail, value=err.value) from None
             if around is not None:
                 part = replace(part, below=_below(part, around))
-            found.append(part)
+            elif beside is not None:
+                part = replace(part, below=_same(part, beside))
+            found += self._unlocked(part, named, closed, asking, count) if asking.keys else [part]
             waiting += [(inner, part) for inner in _inner(item)]
         return found
 
-    def _part(self, reply: JsonObject, origin: str | None, trace: str, direction: str) -> Part:
+    # B5
+
+    def _unlocked(
+        self,
+        part: Part,
+        named: Sequence[str],
+        closed: Sequence[Closed],
+        asking: Asking,
+        count: _Count,
+    ) -> list[Part]:
+        """Return a part and what is in its boxes, or that part and what is amiss with them."""
+        inside: list[Part] = []
+        try:
+            _check_named(part, named, closed)
+            for item in closed:
+                key = asking.keys.get(item.opening)
+                if key is not None:
+                    content = taken(key, asking.trace, item.opening, item.box)
+                    within = replace(asking, origin=part.node)
+                    inside += self._read(decode_object(content), within, count, part)
+        except VerifyError as err:
+            entries = [node.identifier for node in part.nodes if node.depth == 0]
+            lacks = tuple(Broken(entry, err.code, part.node) for entry in entries)
+            return [replace(part, broken=part.broken + lacks)]
+        return [replace(part, opened=bool(inside)), *inside]
+
+    def _part(
+        self, reply: JsonObject, origin: str | None, trace: str, direction: str
+    ) -> tuple[Part, tuple[str, ...]]:
+        """Take B1 to B3; return the part, and the digests of the boxes beside it."""
         outer = Members(reply, BadInput, "reply.")
         part = outer.inner(outer.take("part"), "part.")
         node = part.text("node", 512)
@@ -128,7 +196,9 @@ class Reader:
         # B1
         envelope, seal = parse_seal(token)
         known = offered.known(seal.issuer)
-        if seal.node != node or self._place.home(known.chain) != node:
+        # At the node of the root, what no delegation names a node for is here.
+        home = self._place.home(known.chain) or self._place.here
+        if seal.node != node or home != node:
             raise VerifyError("E_PART", f"{seal.issuer} is not served by {node}", value=node)
         if origin is not None and node != origin:
             raise VerifyError("E_PART", f"{origin} sent a part of {node} as its own", value=node)
@@ -147,7 +217,7 @@ class Reader:
             broken += failed
             if stated is not None:
                 edges.append(stated)
-        return Part(
+        found = Part(
             node,
             seal,
             str(token),
@@ -156,6 +226,11 @@ class Reader:
             part.array("blinded", MAX_OF_PART, _blinded),
             tuple(broken),
         )
+        return found, part.array("closed", MAX_CLOSED, _text)
+
+
+def _closed(reply: JsonObject) -> tuple[Closed, ...]:
+    return Members(reply, BadInput, "reply.").array("closed", MAX_CLOSED, read_closed)
 
 
 def _inner(reply: JsonObject) -> list[JsonObject]:
@@ -178,6 +253,22 @@ def _below(part: Part, around: Part) -> int:
             "E_PART", f"{part.node} walked what {around.node} did not come to", value=part.node
         )
     return around.below + min(met.values(), default=0)
+
+
+def _check_named(part: Part, named: Sequence[str], closed: Sequence[Closed]) -> None:
+    """B5: nobody on the way took a box away, or put another in its place."""
+    if list(named) != [digest_of(item.box) for item in closed]:
+        raise VerifyError("E_BOX", f"the boxes are not those that {part.node} sealed")
+
+
+def _same(part: Part, beside: Part) -> int:
+    """B5: return how deep what was in a box begins: where the part around the box does."""
+    mine, theirs = (
+        {node.identifier for node in item.nodes if node.depth == 0} for item in (part, beside)
+    )
+    if mine != theirs:
+        raise VerifyError("E_PART", "what is in the box begins elsewhere", value=part.node)
+    return beside.below
 
 
 def _text(value: object, where: str) -> str:

@@ -8,15 +8,19 @@ Hop token (`typ` tierlink-hop+jws), signed by a record key of `iss`:
 
     v 1 · trace (22 characters) · iss · sub · aud (the node asked) · ask · direction
     · depth (links left) · nodes (budget left) · purpose · iat · deadline (Unix milliseconds)
+    · openings [43 characters] · until (Unix milliseconds)
 
 `sub` is on whose behalf: `iss` itself, or absent for anybody, so that no node lends its name to
 another's question. `ask` is the digest of the request without its token. Of the token that came
-in, depth, nodes and deadline only shrink in those that go out.
+in, depth, nodes and deadline only shrink in those that go out. `openings` and `until`, both or
+neither, are passed on as they came: they tell who asks to those alone who granted him something
+(`schemas.opening`).
 
     H1  the token is a hop token, and this node is its aud            E_FORMAT E_TYP  E_HOP
     H2  iss speaks: its record key signed it, under its chain                      E_…
     H3  it asks for this request and no other                                    E_HOP
-    H4  issued now, its deadline not over, depth and nodes left            E_TIME  E_HOP
+    H4  issued now, its deadline not over, depth and nodes left; openings
+        are good as long as it is, and not for long                        E_TIME  E_HOP
 
 What the node found comes back as a part, sealed (`typ` tierlink-part+jws) by a key of `iss`:
 
@@ -26,16 +30,19 @@ What the node found comes back as a part, sealed (`typ` tierlink-part+jws) by a 
 of them, those too that a part's node was given by others.
 
     reply    {part {trace, node, nodes [{identifier, depth, kind?, status}], edges [as of a source],
-              blinded? [as of a source, depth], broken [{identifier, code, node?}]},
-              delegations, parts [reply], seal}
+              blinded? [as of a source, depth], broken [{identifier, code, node?}],
+              closed? [digest of a box]},
+              delegations, parts [reply], seal, closed? [{opening, box}]}
 
 Depths count from the entries. What is in `parts` came from further nodes, whole as they sent it.
+A box has a reply of the same walk in it, as far as it is shown to whoever made the opening.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from . import canonical
@@ -48,6 +55,7 @@ from .errors import BadQuery, VerifyError
 from .identifier import Prefix
 from .keys import B64, Signer, b64encode, sha256
 from .link import DOWNSTREAM, UPSTREAM
+from .opening import MAX_BOX_TEXT, MAX_OPENINGS
 from .viewer import PURPOSE
 
 HOP: Final = "tierlink-hop+jws"
@@ -55,9 +63,12 @@ PART: Final = "tierlink-part+jws"
 SKEW_SECONDS = 60  # how far the clocks of two nodes may be apart
 MAX_HOP_DEPTH = 100
 MAX_HOP_NODES = 100_000
+MAX_UNTIL = 180  # seconds ahead that openings are good for: a walk takes a minute at most
+MAX_CLOSED = 4  # boxes of one reply
 
 _TRACE = re.compile(r"[A-Za-z0-9_-]{22}")
 _DIRECTIONS = frozenset({UPSTREAM, DOWNSTREAM})
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 32 bytes in base64url
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,8 @@ class Hop:
     deadline: int  # Unix milliseconds
     subject: Prefix | None = None
     purpose: str = ""
+    openings: tuple[B64, ...] = ()
+    until: int | None = None  # Unix milliseconds
 
     def sign(self, signer: Signer) -> str:
         """Return the token."""
@@ -94,6 +107,8 @@ class Hop:
                     "purpose": self.purpose,
                     "iat": self.issued_at,
                     "deadline": self.deadline,
+                    "openings": [*self.openings],
+                    "until": self.until,
                 }
             ),
             signer,
@@ -137,8 +152,14 @@ def _read_hop(claims: JsonObject) -> Hop:
         members.integer("deadline"),
         subject,
         purpose,
+        members.array("openings", MAX_OPENINGS, _opening),
+        members.maybe_integer("until"),
     )
     members.done()
+    if (hop.until is None) != (not hop.openings):
+        raise members.fail("until", "belongs to openings", hop.until)
+    if any(one >= next_ for one, next_ in pairwise(hop.openings)):
+        raise members.fail("openings", "are not in order, each once")
     return hop
 
 
@@ -170,6 +191,8 @@ def check_hop(
         raise VerifyError("E_TIME", "the deadline is over", value=hop.deadline)
     if hop.depth < 1 or hop.nodes < 1:
         raise VerifyError("E_HOP", "no depth or no nodes are left", value=hop.depth)
+    if hop.until is not None and not hop.deadline <= hop.until <= 1000 * (now + MAX_UNTIL):
+        raise VerifyError("E_TIME", "the openings end before it, or too late", value=hop.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +252,34 @@ def check_seal(envelope: Envelope, seal: Seal, chain: Chain, part: JsonObject, t
     if seal.digest != digest_of(part):
         raise VerifyError("E_PART", "the part is not what its node sealed", value=seal.node)
     chain.check_speaker(envelope, seal.issuer, seal.issued_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What one node tells whoever made an opening, and nobody on the way."""
+
+    opening: B64
+    box: str
+
+    def view(self) -> JsonObject:
+        """Return the members on the wire."""
+        return {"opening": self.opening, "box": self.box}
+
+
+def read_closed(value: object, where: str) -> Closed:
+    """Read what one box is and for whom, not what is in it; raise BadQuery."""
+    members = Members({}, BadQuery).inner(value, where)
+    found = Closed(
+        _opening(members.take("opening"), f"{where}opening."), members.text("box", MAX_BOX_TEXT)
+    )
+    members.done()
+    return found
+
+
+def _opening(value: object, where: str) -> B64:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise BadQuery(f"{where.rstrip('.')} is not 43 characters of base64url", value=value)
+    return B64(value)
 
 
 def _trace(members: Members) -> str:

@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures_pg",
     "tests.fixtures_registry",
     "tests.neighbours",
+    "tests.companies",
     "tests.fixtures_log",  # behind what it imports
     "tests.fixtures_standby",
     "tests.sm2_switch",

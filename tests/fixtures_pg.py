@@ -104,6 +104,12 @@ def second_database(database_server, migrated_template):
 
 
 @pytest.fixture
+def third_database(database_server, migrated_template):
+    with _database(database_server, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
 def empty_database(database_server):
     with _database(database_server, "template0") as url:
         yield url

@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from schemas import canonical, hop as hops, leaf, merkle, signed
+from schemas import canonical, hop as hops, leaf, merkle, opening, signed
 from schemas.batched import build
 from schemas.chain import trust_document
 from schemas.delegation import Revocation, parse_delegation
@@ -690,6 +690,12 @@ def traces():
         "broken": [],
     }
     seal = Seal(hop.trace, Prefix.parse("88.101"), there, NOW, hops.digest_of(part))
+    grant = Grant(Prefix.parse("88.101"), "to-gear", NOW, Prefix.parse("88.100")).sign(STEEL)
+    key = opening.key_of(grant)
+    walked = opening.Walked(hop.trace, hop.direction, hop.purpose, 1_000 * NOW + 2_000)
+    mine = walked.opening(key)
+    openings = opening.filled([mine], bytes(32))
+    until = walked.until
 
     def asked(name, code=None, *, at=NOW, node=there, of=request, token=None, **members):
         signed_by = token or replace(hop, **members).sign(GEAR)
@@ -723,7 +729,23 @@ def traces():
             asked("deadline over", "E_TIME", deadline=1_000 * NOW),
             asked("no depth left", "E_HOP", depth=0),
             asked("no nodes left", "E_HOP", nodes=0),
+            asked("with openings", openings=openings, until=until),
+            asked("openings end before it", "E_TIME", openings=openings, until=until - 501),
+            asked("openings without an end", "E_FORMAT", openings=openings),
+            asked("openings are not in order", "E_FORMAT", openings=openings[::-1], until=until),
         ],
+        "opening": {
+            "grant": grant,
+            "key": key.hex(),
+            "trace": walked.trace,
+            "direction": walked.direction,
+            "purpose": walked.purpose,
+            "until": until,
+            "opening": mine,
+            "nonce": bytes(range(12)).hex(),
+            "content": '{"part":{}}',
+            "box": opening.put(key, walked.trace, mine, b'{"part":{}}', bytes(range(12))),
+        },
         "seal": _envelope(parse(seal.sign(STEEL), PART)),
         "parts": [
             sealed("good"),

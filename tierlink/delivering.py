@@ -1,8 +1,8 @@
-"""Delivering: statements of links are carried to the nodes of their far ends.
+"""Delivering: statements of links go to the nodes of their far ends, grants to their grantees'.
 
-One loop for each process that serves the registry (`registry.deliveries`); two that deliver the
-same do no harm. Which node a far end lives at is found as any identifier is resolved: by referral,
-each step verified.
+One loop for each process that serves the registry (`registry.deliveries`, `registry.handovers`);
+two that deliver the same do no harm. Which node somebody lives at is found as any identifier is
+resolved: by referral, each step verified.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from registry import deliveries
+from registry import deliveries, handovers
 from registry.deliveries import Bundle
+from registry.handovers import Parcel
 from registry.store.engine import Store
 from resolver.hops import Post
 from resolver.sources import Source
@@ -30,6 +32,17 @@ MAX_BYTES = 64 * 1024  # of the statements of one request
 SECONDS = 30.0  # for one request: nobody waits for it, and a hundred statements take their time
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One request: to the node of which identifier, and what becomes of its outcomes."""
+
+    to: Identifier
+    path: str
+    body: JsonObject
+    count: int
+    settle: Callable[[Sequence[TierlinkError | None], float], Awaitable[int]]
 
 
 class Deliverer:
@@ -57,37 +70,53 @@ class Deliverer:
             await asyncio.sleep(PERIOD)
 
     async def once(self) -> int:
-        """Deliver what is due now; return how many statements were accepted."""
-        bundles = [
-            part
-            for bundle in await deliveries.due(self._store, self._clock())
+        """Deliver what is due now; return how many statements and grants were accepted."""
+        now = self._clock()
+        loads = [
+            self._statements(part)
+            for bundle in await deliveries.due(self._store, now)
             for part in _parts(bundle)
         ]
-        accepted = await asyncio.gather(*(self._carry(bundle) for bundle in bundles))
+        loads += [self._grants(parcel) for parcel in await handovers.due(self._store, now)]
+        accepted = await asyncio.gather(*(self._carry(load) for load in loads))
         return sum(accepted)
 
-    async def _carry(self, bundle: Bundle) -> int:
-        try:
-            outcomes = await self._send(bundle)
-        except TierlinkError as err:
-            # Of the way there: whatever its status, another attempt may find it open.
-            away = err if isinstance(err, Unavailable) else Unavailable(err.detail)
-            outcomes = [away] * len(bundle.queued)
-        done = await deliveries.settle(self._store, bundle, outcomes, self._clock())
-        self.delivered += done
-        self.failed += len(outcomes) - done
-        return done
-
-    async def _send(self, bundle: Bundle) -> Sequence[TierlinkError | None]:
-        origin = await self._home(Identifier.parse(bundle.queued[0].far))
+    def _statements(self, bundle: Bundle) -> _Load:
         body: JsonObject = {
             "assertions": list(bundle.assertions),
             "delegations": list(bundle.delegations),
         }
-        reply = await self._post(origin, "/v1/proposals", body, seconds=SECONDS)
+        to = Identifier.parse(bundle.queued[0].far)
+        settle = partial(deliveries.settle, self._store, bundle)
+        return _Load(to, "/v1/proposals", body, len(bundle.queued), settle)
+
+    def _grants(self, parcel: Parcel) -> _Load:
+        body: JsonObject = {
+            "grants": list(parcel.grants),
+            "delegations": list(parcel.delegations),
+        }
+        to = Identifier.parse(f"{parcel.grantee}/-")  # some identifier: it is its node that counts
+        settle = partial(handovers.settle, self._store, parcel)
+        return _Load(to, "/v1/grants/received", body, len(parcel.queued), settle)
+
+    async def _carry(self, load: _Load) -> int:
+        try:
+            outcomes = await self._send(load)
+        except TierlinkError as err:
+            # Of the way there: whatever its status, another attempt may find it open.
+            away = err if isinstance(err, Unavailable) else Unavailable(err.detail)
+            outcomes = [away] * load.count
+        done = await load.settle(outcomes, self._clock())
+        self.delivered += done
+        self.failed += len(outcomes) - done
+        return done
+
+    async def _send(self, load: _Load) -> Sequence[TierlinkError | None]:
+        origin = await self._home(load.to)
+        reply = await self._post(origin, load.path, load.body, seconds=SECONDS)
         results = reply.get("results")
-        if not isinstance(results, list) or len(results) != len(bundle.queued):
-            raise Unavailable(f"{origin} gives no result for each statement")
+        if not isinstance(results, list) or len(results) != load.count:
+            raise Unavailable(f"{origin} gives no result for each of what it was sent")
         return [_outcome(item) for item in results]
 
     async def _home(self, far: Identifier) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from registry import prefixes
+from registry import prefixes, received
 from registry.keyring import Keyring
 from registry.store.engine import Store
 from resolver.app import Resolver
 from resolver.asgi import Route
 from resolver.hopping import ROUTE as HOP_ROUTE, Hopping
 from resolver.hops import Hops, Voice
+from resolver.openings import Granting
 from resolver.outline import Outlining
 from resolver.statements import Statements
 from resolver.trace import Tracer
@@ -38,23 +39,32 @@ class Speaker:
         self._keyring = keyring
         self._own = own
 
-    async def __call__(self, caller: Prefix | None) -> Voice:
-        """Return who speaks for a caller, None for nobody; raise KeyNotHosted."""
+    async def __call__(
+        self, caller: Prefix | None, direction: str = "", purpose: str = ""
+    ) -> Voice:
+        """Return who speaks for a caller, None for nobody; raise KeyNotHosted.
+
+        With him comes what he may go further by in a trace of this direction and purpose.
+        """
         async with self._store.read() as tx:
+            granted: tuple[str, ...] = ()
             if caller is not None:
-                with contextlib.suppress(KeyNotHosted, PrefixNotFound):
-                    signer = await self._keyring.signer(tx, caller, RECORD_USE)
-                    chain = await prefixes.chain(tx, caller)
-                    return Voice(caller, signer, chain.tokens, caller)
+                signer, granted = await received.speaking(
+                    tx, self._keyring, caller, direction, purpose
+                )
+                if signer is not None:
+                    with contextlib.suppress(PrefixNotFound):
+                        chain = await prefixes.chain(tx, caller)
+                        return Voice(caller, signer, chain.tokens, caller, granted)
             own = self._own or await self._keyring.somebody(tx, RECORD_USE)
             if own is None:
                 raise KeyNotHosted(
                     "this node hosts no key to speak to other nodes with",
                     fix="set TIERLINK_PREFIX to a prefix whose key it hosts",
                 )
-            signer = await self._keyring.signer(tx, own, RECORD_USE)
+            speaker = await self._keyring.signer(tx, own, RECORD_USE)
             chain = await prefixes.chain(tx, own)
-            return Voice(own, signer, chain.tokens)
+            return Voice(own, speaker, chain.tokens, received=granted)
 
 
 def going_on(
@@ -62,17 +72,18 @@ def going_on(
 ) -> tuple[Tracer, tuple[Route, ...]]:
     """Return the tracer of a node that goes on at others, and the route by which they come."""
     statements, verifier = Statements(), reading.verifier
+    local = around.source.local
     hops = Hops(
         around.place,
         around.peers.post,
         speak,
-        local=around.source.local,
+        local=local,
         everywhere=around.source,
         verifier=verifier,
         statements=statements,
+        granting=local if isinstance(local, Granting) else None,
         clock=clock,
     )
-    local = around.source.local
     outlining = local if isinstance(local, Outlining) else None
     tracer = Tracer(
         around.source,
@@ -114,7 +125,7 @@ async def membership(
 
 
 def deliverer(store: Store, around: Neighbourhood) -> Deliverer:
-    """Return who carries statements of links to the nodes of their far ends."""
+    """Return who carries statements of links, and grants, to the nodes that they concern."""
     return Deliverer(store, around.source, around.peers.post)
 
 

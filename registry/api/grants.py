@@ -21,6 +21,7 @@ from registry.api.deps import (
 )
 from registry.api.openapi import problems
 from registry.versions import Settled
+from schemas.answer import rfc3339
 from schemas.canonical import JsonObject
 from schemas.grant import Grant, parse_grant
 
@@ -130,19 +131,35 @@ async def revoke(
 async def listing(
     tx: Read, caller: CallerDep, query: Annotated[PageQuery, Query()]
 ) -> JSONResponse:
-    """List all of them to the grantor, and to everybody else those that are his."""
+    """List all of them to the grantor, and to everybody else those that are his.
+
+    The grantor is told by `handover` which are still on their way to another node.
+    """
     grantor = read_prefix(query.grantor)
     page = await grants.listing(tx, caller, grantor, after=query.cursor, limit=query.limit)
-    shown = [_view(parse_grant(row.envelope)[1], row.digest, row.envelope) for row in page.grants]
+    shown: list[JsonObject] = []
+    for row in page.grants:
+        item = view_of(parse_grant(row.envelope)[1], row.digest, row.envelope)
+        waiting = page.waiting.get(row.id)
+        if waiting is not None:
+            item["handover"] = {
+                "attempts": waiting.attempts,
+                "due_at": None
+                if waiting.due_at is None
+                else rfc3339(int(waiting.due_at.timestamp())),
+                "failure": waiting.failure,
+            }
+        shown.append(item)
     return JSONResponse({"grants": shown, "next": page.after})
 
 
 def view(settled: Settled[Grant]) -> JsonObject:
     """Return a grant as the API shows it."""
-    return _view(settled.said, settled.digest, settled.token)
+    return view_of(settled.said, settled.digest, settled.token)
 
 
-def _view(grant: Grant, digest: str, envelope: str) -> JsonObject:
+def view_of(grant: Grant, digest: str, envelope: str) -> JsonObject:
+    """Return a grant by what was stored of it."""
     members: JsonObject = dict(grant.claims())  # type: ignore[arg-type]
     for signed in ("v", "ver", "prev", "iat"):
         members.pop(signed, None)

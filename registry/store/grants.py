@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import unit_of
@@ -45,6 +48,20 @@ WHERE grants.digest = $17
 RETURNING grants.id
 """
 
+# Those of many holders that are in force, to somebody by name: who they are to, and what they say.
+_GRANTED = """
+SELECT g.grantee, g.envelope
+FROM unnest($1::bigint[]) AS u (unit) CROSS JOIN LATERAL (
+    SELECT g.grantee, g.envelope FROM grants AS g
+    WHERE g.unit = u.unit AND g.grantee <> $2 AND g.state = 'granted'
+        AND g.direction IN ('', $3) AND g.purpose IN ('', $4)
+        AND (g.valid_from IS NULL OR g.valid_from <= extract(epoch FROM now()))
+        AND (g.valid_until IS NULL OR g.valid_until > extract(epoch FROM now()))
+    LIMIT $5
+) AS g
+LIMIT $5
+"""
+
 
 async def find(tx: ReadTx, grantor: Prefix, name: str) -> Row | None:
     """Return the newest version of a grant."""
@@ -84,3 +101,16 @@ async def put(tx: WriteTx, grant: Grant, digest: str, envelope: str) -> bool:
         grant.prev or "",
     )
     return row is not None
+
+
+async def granted(
+    driver: asyncpg.Connection[Any],
+    grantors: Sequence[Prefix],
+    direction: str,
+    purpose: str,
+    limit: int,
+) -> list[tuple[Prefix, str]]:
+    """Return (grantee, envelope) of what holders grant by name that is in force and fits."""
+    units = [unit_of(grantor) for grantor in grantors]
+    rows = await driver.fetch(_GRANTED, units, ANYBODY, direction, purpose, limit)
+    return [(Prefix.parse(row["grantee"]), row["envelope"]) for row in rows]

@@ -362,6 +362,41 @@ grants = Table(
     Index(None, "unit", "grantee"),
 )
 
+# What holders at other nodes opened to those whose prefixes live here: the newest version of each.
+received_grants = Table(
+    "received_grants",
+    metadata,
+    Column("unit", BigInteger, nullable=False),  # of the grantee
+    _text("grantor"),
+    _text("id"),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("valid_from", BigInteger),
+    Column("valid_until", BigInteger),
+    _text("digest"),
+    Column("envelope", Text, nullable=False),
+    _now("received_at"),
+    PrimaryKeyConstraint("unit", "grantor", "id"),
+)
+
+# Grants that the node of the grantee is still to be told of: each newest version.
+handovers = Table(
+    "handovers",
+    metadata,
+    Column("unit", BigInteger, nullable=False),  # of the grantor
+    _text("id"),
+    _text("grantee"),
+    _text("digest"),
+    Column("attempts", BigInteger, nullable=False),
+    Column("due_at", DateTime(timezone=True)),  # null where it was refused for good
+    Column("failure", Text, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("unit", "id"),
+    Index(None, "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+
 # What holders say is recalled, the newest version of each id, and what the issued ones mark.
 notices = Table(
     "notices",
@@ -530,6 +565,7 @@ DISTRIBUTED = frozenset(
         identifiers,
         notice_marks,
         notices,
+        received_grants,
         rules,
     }
 )
@@ -555,6 +591,7 @@ OWN = frozenset(
         canary,
         challenges,
         deliveries,
+        handovers,
         idempotency,
         log_checkpoint,
         log_entry,

@@ -250,8 +250,10 @@ def test_a_trace_over_three_nodes_asks_each_once(net, whole):
     assert (document["broken"], document["truncated"]) == ([], False)
     trust = Trust.parse((net.folder(VEHICLE) / "trust.json").read_bytes())
     assert len(verify_edges(document, trust)) == len(whole["edges"]) > 100
+    # the last answers nobody in particular, and in a box the maker of the van, who was granted it
     assert [(part.node, part.by) for part in found.parts] == [
         (net.url(SECONDARY), "88.118"),
+        (net.url(MINERALS), SALTS),
         (net.url(MINERALS), SALTS),
     ]
     assert {node.node for node in found.nodes if node.identifier.startswith(VANS)} == {""}
@@ -290,6 +292,7 @@ def test_a_stream_has_a_line_for_each_part(net, whole):
         None,
         None,
         net.url(SECONDARY),
+        net.url(MINERALS),
         net.url(MINERALS),
         None,
     ]
@@ -417,18 +420,9 @@ def waiting(client, far):
 
 
 def test_the_command_line_tells_of_nodes(net):
-    def trace(*more):
+    def told(*asked):
         ran = subprocess.run(
-            [
-                *TIERLINK,
-                "trace",
-                net.named["vehicle"],
-                "--url",
-                net.url(VEHICLE),
-                "--as",
-                VANS,
-                *more,
-            ],
+            [*TIERLINK, *asked, "--url", net.url(VEHICLE), "--as", VANS],
             env={
                 **os.environ,
                 "TIERLINK_DATA_DIR": str(net.folder(VEHICLE)),
@@ -442,11 +436,17 @@ def test_the_command_line_tells_of_nodes(net):
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
+    def trace(*more):
+        return told("trace", net.named["vehicle"], *more)
+
     across = trace()
     assert f"{net.url(SECONDARY)} told of 6 identifiers (88.118)" in across
     assert "hidden 68 more" in across
     alone = trace("--no-across")
     assert f"goes on at {net.url(SECONDARY)}" in alone
+    came = told("grant", "received")
+    assert f"{SALTS} {RECALL}-upstream, version 1, granted" in came
+    assert f"{PACKS} opened" in came
 
 
 def test_the_whole_network_ends_and_starts_again(net):

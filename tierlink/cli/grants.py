@@ -70,6 +70,13 @@ def listing(
         _print(client.grants(grantor), as_json=as_json)
 
 
+@grant.command("received")
+def received(*, url: Url = None, speaker: As = None, as_json: Json = False) -> None:
+    """List what holders at other nodes grant to oneself: traces go further by it."""
+    with Session(url, speaker).writer() as client:
+        _print(client.received_grants(), as_json=as_json)
+
+
 @grant.command("revoke")
 def revoke(
     grantor: Annotated[str, typer.Argument(metavar="PREFIX", help="Whose grant.")],
@@ -111,5 +118,12 @@ def _print(found: tuple[Granted, ...] | list[Granted], *, as_json: bool) -> None
                 "from": said.root.text if said.root else "everything of the prefix",
                 "links": ", ".join(sorted(said.aspects)) or "all",
                 "purpose": said.purpose or "any",
+                **_on_its_way(item),
             }
         )
+
+
+def _on_its_way(item: Granted) -> dict[str, object]:
+    if item.handover is None:
+        return {}
+    return {"on its way": item.handover or "not tried yet"}

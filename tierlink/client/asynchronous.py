@@ -316,6 +316,10 @@ class AsyncClient:
         """Return the grants of a holder: all to himself, to others those that are theirs."""
         return await self._run(grants.listing(grantor))
 
+    async def received_grants(self) -> tuple[Granted, ...]:
+        """Return what holders at other nodes grant to the holder whose API key is sent."""
+        return await self._run(grants.received())
+
     # notices
 
     async def recall(self, given: Notice | Mapping[str, object]) -> Recalled:

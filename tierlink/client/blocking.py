@@ -302,6 +302,10 @@ class Client:
         """Return the grants of a holder: all to himself, to others those that are theirs."""
         return self._run(grants.listing(grantor))
 
+    def received_grants(self) -> tuple[Granted, ...]:
+        """Return what holders at other nodes grant to the holder whose API key is sent."""
+        return self._run(grants.received())
+
     # notices
 
     def recall(self, given: Notice | Mapping[str, object]) -> Recalled:

@@ -22,12 +22,17 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A grant as the registry keeps it."""
+    """A grant as the registry keeps it.
+
+    `handover` is why the node of the grantee does not have it yet, empty before the first attempt;
+    None where it has, or need not.
+    """
 
     grant: Grant
     digest: str
     envelope: str = field(repr=False)
     created: bool = False
+    handover: str | None = None
 
 
 def grant(context: Context, given: Grant | Draft) -> Steps[Granted]:
@@ -80,13 +85,24 @@ def revoke(context: Context, grantor: Prefix | str, name: str) -> Steps[Granted]
     return _read(reply.document())
 
 
+def received() -> Steps[tuple[Granted, ...]]:
+    """Return what holders at other nodes granted to the holder whose API key is sent."""
+    found: list[Granted] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = yield from _page("/v1/grants/received", cursor)
+        found += page[0]
+        cursor = page[1]
+    return tuple(found)
+
+
 def listing(grantor: Prefix | str) -> Steps[tuple[Granted, ...]]:
     """Return the grants of a holder: all to himself, to others those that are theirs."""
     prefix = as_prefix(grantor)
     found: list[Granted] = []
     cursor: str | None = ""
     while cursor is not None:
-        page = yield from _page(prefix, cursor)
+        page = yield from _page("/v1/grants", cursor, grantor=str(prefix))
         found += page[0]
         cursor = page[1]
     return tuple(found)
@@ -97,8 +113,10 @@ def _find(grantor: Prefix, name: str) -> Steps[Granted | None]:
     return next((item for item in found if item.grant.id == name), None)
 
 
-def _page(grantor: Prefix, cursor: str) -> Steps[tuple[list[Granted], str | None]]:
-    target = f"/v1/grants{query(grantor=str(grantor), cursor=cursor or None, limit=PAGE)}"
+def _page(
+    path: str, cursor: str, grantor: str | None = None
+) -> Steps[tuple[list[Granted], str | None]]:
+    target = f"{path}{query(grantor=grantor, cursor=cursor or None, limit=PAGE)}"
     reply: Reply = yield read(target, private=True)
     document = reply.document()
     items, following = document.get("grants"), document.get("next")
@@ -112,4 +130,7 @@ def _read(document: JsonObject, *, created: bool = False) -> Granted:
     """Read one grant: what its envelope says counts. Nothing is verified: it is one's own word."""
     token = document.get("envelope")
     envelope, said = parse_grant(token)
-    return Granted(said, digest(envelope.token), envelope.token, created)
+    waiting = document.get("handover")
+    failure = waiting.get("failure") if isinstance(waiting, dict) else None
+    why = failure if isinstance(failure, str) else None
+    return Granted(said, digest(envelope.token), envelope.token, created, why)

@@ -6,7 +6,8 @@ held by the secondary node. So a trace from a van to its lithium crosses three n
     1. records, at each node those of its companies
     2. links: each company states its side at its own node, and the nodes carry statements to each
        other until all that two companies state is mutual at both
-    3. grants: by default a company sees the links of its own things, to the next tier either way
+    3. grants: by default a company sees the links of its own things, to the next tier either way;
+       they go to the nodes of those to whom they are
 
         opened    the pack maker shows the vehicle maker what packs are made of
         blinded   the module maker shows him pseudonyms in the place of cells and boards
@@ -112,6 +113,7 @@ async def spread(network: Network, say: Say) -> dict[str, str]:
     await delivered(network, book)
     # 3
     await together(_grant(network, book, made.holders))
+    await delivered(network, book)
     book.write(shares[SECONDARY].holders, named, loaded=True)
     return named
 
@@ -171,9 +173,13 @@ async def _deliver(network: Network, name: str, share: Plan, book: Book) -> None
 
 
 async def delivered(network: Network, book: Book) -> None:
-    """Wait until no statement is on its way from node to node; raise SpreadFailed."""
-    speakers = [(network.address[name], network.address[name].api_key) for name in ENTERPRISES]
-    speakers += [(network.address[SECONDARY], api_key) for api_key in book.keys.values()]
+    """Wait until nothing that was stated or granted is on its way; raise SpreadFailed."""
+    own = [network.address[name] for name in ENTERPRISES]
+    speakers = [(address, address.prefix, address.api_key) for address in own]
+    speakers += [
+        (network.address[SECONDARY], Prefix.parse(prefix), api_key)
+        for prefix, api_key in book.keys.items()
+    ]
     waiting: list[str] = []
     try:
         async with asyncio.timeout(DELIVERED_SECONDS):
@@ -184,15 +190,20 @@ async def delivered(network: Network, book: Book) -> None:
                 await asyncio.sleep(_LOOK)
     except TimeoutError as err:
         raise SpreadFailed(
-            f"{len(waiting)} statements were not delivered; the first: {waiting[0]}",
-            fix="see GET /v1/deliveries of the node, and node.log in its folder",
+            f"{len(waiting)} statements or grants were not delivered; the first: {waiting[0]}",
+            fix="see GET /v1/deliveries and /v1/grants of the node, and node.log in its folder",
         ) from err
 
 
-async def _waiting(address: Address, api_key: str) -> Sequence[str]:
+async def _waiting(address: Address, prefix: Prefix, api_key: str) -> Sequence[str]:
     async with AsyncClient(address.url, api_key=api_key) as client:
-        return [
+        left = [
             f"{item.far}: {item.failure or 'not tried yet'}" for item in await client.deliveries()
+        ]
+        return left + [
+            f"{item.grant.grantor} {item.grant.id}: {item.handover or 'not tried yet'}"
+            for item in await client.grants(prefix)
+            if item.handover is not None
         ]
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import registry.store
-from registry import deliveries as on_their_way
+from registry import deliveries as on_their_way, handovers as handed_over, received as coming_in
 from registry.api.deps import Deps
 from registry.app import create_app
 from registry.bootstrap import found
@@ -37,6 +37,7 @@ from registry.store import (
     express,
     feed,
     grants,
+    handovers,
     identifier_batches,
     identifiers,
     links,
@@ -45,6 +46,7 @@ from registry.store import (
     outlines,
     proofs,
     reads,
+    received,
     rules,
     viewing,
 )
@@ -53,6 +55,7 @@ from registry.store.tables import DISTRIBUTED, OWN, REFERENCE, metadata, unit_of
 from schemas.batched import build
 from schemas.envelope import RECORD
 from schemas.errors import Unavailable
+from schemas.grant import Grant
 from schemas.identifier import Identifier, Prefix
 from schemas.outline import Asked, Level
 from schemas.policy import LogPolicy
@@ -73,6 +76,7 @@ SPEAKING = (  # the modules that speak of distributed tables
     express,
     feed,
     grants,
+    handovers,
     identifier_batches,
     identifiers,
     links,
@@ -80,6 +84,7 @@ SPEAKING = (  # the modules that speak of distributed tables
     outlines,
     proofs,
     reads,
+    received,
     rules,
     viewing,
 )
@@ -110,6 +115,7 @@ class Scenario:
         await self.events()
         await self.grants()
         await self.deliveries()
+        await self.handovers()
         await self.notices()
         await self.log()
         await self.listings()
@@ -240,6 +246,31 @@ class Scenario:
         assert len(bundle.assertions) == 2
         await on_their_way.settle(store, bundle, [None, Unavailable("away")], now)
         assert len((await self.ask("GET", "/deliveries"))["deliveries"]) == 1
+
+    async def handovers(self):
+        """Two grants go to another node, of which one fails and goes to nobody; one comes in."""
+        draft = {"iss": MAKER, "to": "77", "depth": 2}
+        for name in ("h", "i"):
+            await self.ask("POST", "/grants", draft | {"id": name})
+        store, now = self.registry.store, self.registry.clock.now
+        (parcel,) = await handed_over.due(store, now + 10**9)
+        assert len(parcel.grants) == 2
+        await handed_over.settle(store, parcel, [None, Unavailable("away")], now)
+        listed = (await self.ask("GET", f"/grants?grantor={MAKER}"))["grants"]
+        assert [item["id"] for item in listed if "handover" in item] == ["i"]
+        await self.ask("POST", "/grants", draft | {"id": "i", "to": "*"})
+        grantor, maker = Prefix.parse("77"), Prefix.parse(MAKER)
+        grant = Grant(grantor, "g", now, maker)
+        async with store.write() as tx:
+            assert await received.find(tx, maker, grantor, "g") is None
+            assert await received.count(tx, maker, grantor) == 0
+            await received.put(tx, maker, grant, "digest", parcel.grants[0])
+            signer, granted = await coming_in.speaking(
+                tx, self.registry.keyring, maker, "upstream", ""
+            )
+        assert (signer is not None, granted) == (True, parcel.grants[:1])
+        assert len((await self.ask("GET", "/grants/received"))["grants"]) == 1
+        assert len(await self.reader.granted([maker], "upstream", "", 9)) == 1
 
     async def notices(self):
         """Issued, changed, listed and lifted."""

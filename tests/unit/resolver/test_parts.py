@@ -6,12 +6,13 @@ import pytest
 
 from resolver.hops import Arrived, Journey, _moments, reason, receive
 from resolver.joined import joined
-from resolver.parts import MAX_PARTS, Reader
+from resolver.parts import MAX_PARTS, Asking, Reader
 from resolver.referral import Place
 from resolver.statements import Statements
 from resolver.traced import Described, Node, Trace
 from resolver.trust import Verifier
 from resolver.walk import Broken
+from schemas import canonical
 from schemas.errors import (
     BadInput,
     KeyNotHosted,
@@ -21,6 +22,7 @@ from schemas.errors import (
     VerifyError,
 )
 from schemas.hop import Hop, Seal, asked, digest_of
+from schemas.opening import Walked, digest_of as digest_of_box, key_of, put
 from schemas.when import When
 from tests.parties import (
     GEAR,
@@ -43,6 +45,10 @@ GEAR_TOKEN = delegation("88.100", "88", GEAR, node=MINE).sign(INDUSTRY)
 STEEL_TOKEN = delegation("88.101", "88", STEEL, node=THEIRS).sign(INDUSTRY)
 CHAIN = [INDUSTRY_TOKEN, GEAR_TOKEN, STEEL_TOKEN]
 STEEL_ITEM, GEAR_ITEM = "88.101/STEEL-0091", "88.100/GEAR-2026-000001"
+
+KEY = key_of("a grant")
+OPENING = Walked(TRACE, "upstream", "", 1000 * ISSUED + 2000).opening(KEY)
+KEYS = {OPENING: KEY}
 
 EDGE = {
     "type": "CONTAINED_IN",
@@ -75,7 +81,7 @@ def reader():
 
 
 def read(reader, given, origin=THEIRS):
-    return reader.read(given, origin, TRACE, "upstream")
+    return reader.read(given, Asking(origin, TRACE, "upstream", KEYS))
 
 
 def refused(reader, given, origin=THEIRS):
@@ -108,6 +114,16 @@ class TestBelieved:
         # what nobody came to is nothing to go on from
         lost = part(nodes=[at(STEEL_ITEM, 0)])
         assert refused(reader, reply(lost, parts=[inner])) == "E_PART"
+
+    def test_what_the_node_of_the_root_sealed_comes_back_to_it(self):
+        """No delegation has to name a node for what is held there."""
+        token = delegation("88.100", "88", GEAR).sign(INDUSTRY)
+        inner = reply(part(MINE), signer=GEAR, issuer="88.100")
+        inner["delegations"] = [INDUSTRY_TOKEN, token]
+        reader = Reader(Verifier(trust()), Statements(), Place("", MINE))
+        assert [item.node for item in read(reader, reply(parts=[inner]))] == [THEIRS, MINE]
+        elsewhere = Reader(Verifier(trust()), Statements(), Place("", OTHERS))
+        assert refused(elsewhere, reply(parts=[inner])) == "E_PART"
 
     def test_a_link_that_does_not_verify_is_left_out_and_named(self, reader):
         forged = EDGE | {"assertions": [GEAR_SAYS.sign(STRANGER), STEEL_SAYS.sign(STEEL)]}
@@ -169,6 +185,97 @@ class TestRefused:
         lied = part(OTHERS)
         inner = reply(lied, signer=GEAR, issuer="88.100")
         assert refused(reader, reply(parts=[inner])) == "E_PART"
+
+
+def closed(content, key=KEY, opening=OPENING, trace=TRACE, **members):
+    """A reply that keeps something in a box beside its part."""
+    if isinstance(content, dict):
+        content = canonical.encode(content)
+    box = put(key, trace, opening, content, b"n" * 12)
+    found = part(closed=[digest_of_box(box)], **members)
+    return reply(found, closed=[{"opening": opening, "box": box}])
+
+
+ORE = {"identifier": "88.101/ORE", "depth": 1, "kind": "batch", "status": "active"}
+MORE = part(nodes=[*part()["nodes"], ORE], edges=[EDGE])
+
+
+class TestBoxes:
+    def test_what_is_in_one_is_a_part_beside_it(self, reader):
+        outer, inner = read(reader, closed(reply(MORE)))
+        assert (outer.opened, outer.broken, inner.opened) == (True, (), False)
+        assert [node.identifier.text for node in inner.nodes] == [STEEL_ITEM, "88.101/ORE"]
+        assert [stated.link.upstream.text for stated in inner.edges] == [STEEL_ITEM]
+        assert (inner.node, inner.below) == (THEIRS, 0)
+
+    def test_of_a_further_part_it_lies_as_deep(self, reader):
+        lot = {"identifier": GEAR_ITEM, "depth": 0}
+        met = part(MINE, nodes=[lot, part()["nodes"][0] | {"depth": 3}])
+        outer = reply(met, signer=GEAR, issuer="88.100", parts=[closed(reply(MORE))])
+        found = read(reader, outer, MINE)
+        assert [(item.node, item.below) for item in found] == [(MINE, 0), (THEIRS, 3), (THEIRS, 3)]
+
+    def test_one_for_another_is_passed_over(self, reader):
+        other = Walked(TRACE, "upstream", "recall", 1).opening(KEY)
+        (found,) = read(reader, closed(reply(MORE), opening=other))
+        assert (found.opened, found.broken) == (False, ())
+
+    def test_a_node_on_the_way_keeps_it_whole_and_opens_nothing(self, reader):
+        given = closed(reply(MORE))
+        (found,) = reader.read(given, Asking(THEIRS, TRACE, "upstream"))
+        assert (found.opened, found.broken) == (False, ())
+
+    @pytest.mark.parametrize(
+        ("given", "code"),
+        [
+            pytest.param(closed(reply(MORE), key=key_of("x")), "E_BOX", id="another key"),
+            pytest.param(closed(reply(MORE), trace="u" * 22), "E_BOX", id="another trace"),
+            pytest.param(closed(b"[]"), "E_FORMAT", id="no object"),
+            pytest.param(closed(b"{}"), "E_FORMAT", id="no reply"),
+            pytest.param(closed(reply(MORE, signer=STRANGER)), "E_CHAIN", id="by a stranger"),
+            pytest.param(
+                closed(reply(part(MINE), signer=GEAR, issuer="88.100")), "E_PART", id="elsewhere"
+            ),
+            pytest.param(closed(reply(part(nodes=[]))), "E_PART", id="begins nowhere"),
+            pytest.param(closed(reply(part(nodes=[ORE | {"depth": 0}]))), "E_PART", id="beside"),
+            pytest.param(
+                closed(reply(MORE, parts=[reply()] * MAX_PARTS)), "E_LIMIT", id="too many parts"
+            ),
+            pytest.param(closed(reply(MORE)) | {"closed": []}, "E_BOX", id="taken away"),
+            pytest.param(
+                closed(reply(MORE)) | {"closed": closed(reply(part()))["closed"]},
+                "E_BOX",
+                id="exchanged",
+            ),
+            pytest.param(
+                reply(closed=closed(reply(MORE))["closed"]), "E_BOX", id="put there on the way"
+            ),
+        ],
+    )
+    def test_one_that_does_not_open_costs_what_is_in_it_alone(self, reader, given, code):
+        (found,) = read(reader, given)
+        assert [(item.identifier.text, item.code, item.node) for item in found.broken] == [
+            (STEEL_ITEM, code, THEIRS)
+        ]
+        assert ([node.identifier.text for node in found.nodes], found.opened) == (
+            [STEEL_ITEM],
+            False,
+        )
+
+    @pytest.mark.parametrize(
+        "boxes",
+        [
+            "x",
+            [1],
+            [{"opening": OPENING}],
+            [{"opening": "short", "box": "AA"}],
+            [{"opening": OPENING, "box": "AA", "more": 1}],
+            [{"opening": OPENING, "box": "AA"}] * 5,
+            [{"opening": OPENING, "box": "A" * 3_000_000}],
+        ],
+    )
+    def test_what_is_no_box_is_no_reply(self, reader, boxes):
+        assert refused(reader, reply(closed=boxes)) == "E_FORMAT"
 
 
 class TestReceived:

@@ -1,9 +1,11 @@
 """The published vectors: up to date, and read as another implementation would read them."""
 
 import base64
+import hmac
 import json
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas import merkle, signed
 from schemas.answer import verify_answer
@@ -15,10 +17,11 @@ from schemas.errors import BadGrant, BadIdentifier, BadNotice, BadRecord
 from schemas.grant import check_grant, parse_grant, read_grant
 from schemas.hop import check_hop, check_seal, parse_hop, parse_seal
 from schemas.identifier import Identifier, Prefix
-from schemas.keys import PrivateKey, PublicKey, b64decode
+from schemas.keys import PrivateKey, PublicKey, b64decode, sha256
 from schemas.leaf import Epoch, Leaf, What, commitment, status_digest
 from schemas.link import link_state, read_assertion
 from schemas.notice import parse_notice, read_notice
+from schemas.opening import taken
 from schemas.proof import judge
 from schemas.record import parse_record, read_record
 from schemas.rule import Rule, compile_pattern
@@ -313,3 +316,23 @@ def test_traces():
     for check, rows in ((ask, vectors["hops"]), (seal, vectors["parts"])):
         for row in rows:
             assert refusal(check, row) == row["code"], row["name"]
+
+
+def test_openings():
+    row = read("traces.json")["opening"]
+    key = sha256(b"tierlink grant key v1\0" + row["grant"].encode())
+    assert key.hex() == row["key"]
+    asked = {name: row[name] for name in ("direction", "purpose", "trace", "until")}
+    said = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+    made = hmac.digest(key, b"tierlink opening v1\0" + said, "sha256")
+    assert base64.urlsafe_b64encode(made).decode().rstrip("=") == row["opening"]
+    raw = base64.urlsafe_b64decode(row["box"] + "==")
+    about = {"opening": row["opening"], "trace": row["trace"]}
+    inner = hmac.digest(key, b"tierlink box v1\0" + row["trace"].encode(), "sha256")
+    padded = AESGCM(inner).decrypt(
+        raw[:12], raw[12:], json.dumps(about, separators=(",", ":")).encode()
+    )
+    size = int.from_bytes(padded[:4], "big")
+    assert (raw[:12].hex(), padded[4 : 4 + size].decode()) == (row["nonce"], row["content"])
+    assert (len(padded), set(padded[4 + size :])) == (8192, {0})
+    assert taken(key, row["trace"], row["opening"], row["box"]).decode() == row["content"]

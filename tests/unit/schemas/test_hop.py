@@ -14,6 +14,7 @@ from schemas.hop import (
     parse_hop,
     parse_seal,
 )
+from schemas.keys import b64encode, sha256
 from tests.parties import DELEGATIONS, GEAR, GEAR_SAYS, ISSUED, STEEL, prefix, refusal, trust
 
 HERE = "https://steel.example"
@@ -36,6 +37,8 @@ HOP = Hop(
     prefix("88.100"),
     "recall",
 )
+OPENINGS = tuple(sorted(b64encode(sha256(b"%d" % n)) for n in range(8)))
+OPEN = replace(HOP, openings=OPENINGS, until=1000 * ISSUED + 2000)
 PART = {"trace": TRACE, "nodes": [], "edges": []}
 SEAL = Seal(TRACE, prefix("88.101"), HERE, ISSUED, digest_of(PART))
 
@@ -50,7 +53,7 @@ def verdict(hop=HOP, signer=GEAR, chain="88.100", request=REQUEST, here=HERE, no
     )
 
 
-@pytest.mark.parametrize("hop", [HOP, replace(HOP, subject=None, purpose="")])
+@pytest.mark.parametrize("hop", [HOP, replace(HOP, subject=None, purpose=""), OPEN])
 def test_a_token_survives_its_envelope_and_holds(hop):
     assert parse_hop(hop.sign(GEAR))[1] == hop
     assert verdict(hop) is None
@@ -69,6 +72,9 @@ def test_a_token_survives_its_envelope_and_holds(hop):
         ({"now": ISSUED + 2}, "E_TIME"),
         ({"hop": replace(HOP, depth=0)}, "E_HOP"),
         ({"hop": replace(HOP, nodes=0)}, "E_HOP"),
+        ({"hop": replace(OPEN, until=OPEN.deadline - 1)}, "E_TIME"),
+        ({"hop": replace(OPEN, until=1000 * (ISSUED + 181))}, "E_TIME"),
+        ({"hop": OPEN, "now": ISSUED + 2}, "E_TIME"),
     ],
 )
 def test_a_token_is_refused(change, code):
@@ -83,6 +89,14 @@ def test_a_token_is_refused(change, code):
         replace(HOP, depth=101),
         replace(HOP, direction="up"),
         replace(HOP, purpose="NO"),
+        replace(OPEN, until=None),
+        replace(OPEN, until=-1),
+        replace(HOP, until=1000 * ISSUED + 2000),
+        replace(OPEN, openings=OPENINGS[::-1]),
+        replace(OPEN, openings=(*OPENINGS, OPENINGS[-1])),
+        replace(OPEN, openings=("short",)),
+        replace(OPEN, openings=("A" * 42 + "B",)),
+        replace(OPEN, openings=tuple(sorted(b64encode(sha256(b"%d" % n)) for n in range(513)))),
     ],
 )
 def test_what_is_no_token_is_malformed(hop):
@@ -91,6 +105,12 @@ def test_what_is_no_token_is_malformed(hop):
 
 def test_a_token_alone_changes_nothing_of_what_is_asked():
     assert asked(REQUEST) == asked(REQUEST | {"token": "another"})
+
+
+def test_as_many_openings_as_may_be_are_one_token():
+    openings = tuple(sorted(b64encode(sha256(b"%d" % n)) for n in range(512)))
+    hop = replace(OPEN, openings=openings, audience="https://" + "a" * 500)
+    assert parse_hop(hop.sign(GEAR))[1] == hop
 
 
 def test_types_are_not_taken_for_each_other():
