@@ -20,6 +20,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import re
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from schemas.link import DOWNSTREAM, UPSTREAM
 from tierlink.client import Client
 from tierlink.client.batch import Result as Line
 from tierlink.sandbox.network import MINERALS, NAMES, ROOT, SECONDARY, VEHICLE, Network
+from tierlink.sandbox.process import NodeProcess
 
 from . import harness, parts
 from .harness import Contestant, Result, Row, Sample, Settings, Target
@@ -41,10 +43,11 @@ NODES = sum(count for _, count in LAYERS)
 LINKS = sum(max(one[1], next_[1]) for one, next_ in itertools.pairwise(LAYERS))
 HOPS = 3  # from a node that knows nothing but the root: root, secondary, vehicle
 
-WARM_UP, TURNS, TRACES = 5, 5, 15
-STARTS = 5  # of a recursive node that knows nothing
+WARM_UP, TURNS, TRACES = 5, 5, 10
+STARTS = 3  # of a recursive node that knows nothing
 KNOWN = 100  # identifiers that are resolved warm
-SECONDS = 5  # of a turn of resolving, at most
+# Short and many, for neighbours that are alike: each turn is over before the machine has drifted.
+SHORT, SECONDS = 9, 1
 DELIVERED_SECONDS = 60.0
 DEPTH, DEADLINE_MS = 20, 9_000
 
@@ -66,25 +69,28 @@ class Company:
 
 def measure(settings: Settings) -> list[Result]:
     """Start the nodes, spread the chain, then trace and resolve."""
-    with _running() as network:
-        far, near = _companies(network)
-        for companies in (far, near):
-            _spread(companies)
-        _register(far)
-        return [_traces(network, far, near), *_resolving(network, far, settings)]
+    with parts.short_folder() as folder, asyncio.Runner() as runner:
+        network = Network(folder / "federation", 0)
+        with _running(runner, network):
+            far, near = _companies(network)
+            for companies in (far, near):
+                _spread(companies)
+            _register(far)
+            traces = _traces(network, far, near)
+            vehicle, _, minerals = far
+            starts = _Starts(runner, network)
+            return [traces, _cold(starts, vehicle), _warm(starts, vehicle, minerals, settings)]
 
 
 @contextlib.contextmanager
-def _running() -> Iterator[Network]:
-    """Run the four nodes on core 0 until the block ends."""
-    with parts.short_folder() as folder, asyncio.Runner() as runner:
-        network = Network(folder / "federation", 0)
-        try:
-            with parts.on_core(0):
-                runner.run(network.start())
-            yield network
-        finally:
-            runner.run(network.stop())
+def _running(runner: asyncio.Runner, node: Network | NodeProcess) -> Iterator[None]:
+    """Run nodes on core 0 until the block ends."""
+    try:
+        with parts.on_core(0):
+            runner.run(node.start())
+        yield
+    finally:
+        runner.run(node.stop())
 
 
 # The chain
@@ -277,50 +283,104 @@ class _Asking:
         )
 
     def _sent(self) -> int:
-        """Return how many requests the nodes sent to each other so far, whatever came of them."""
         return sum(_asked_others(self._network.url(name)) for name in NAMES)
 
 
 def _asked_others(url: str) -> int:
-    found = parts.counters(url)
-    name = "tierlink_peer_requests_total{"
-    return int(sum(count for sample, count in found.items() if sample.startswith(name)))
+    """Return how many requests a node sent to others so far, whatever came of them."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    text = _get(connection, "/metrics").decode()
+    connection.close()
+    name = r"^tierlink_peer_requests_total\{[^}]*\} (\d+)"
+    return sum(map(int, re.findall(name, text, re.MULTILINE)))
 
 
 # b) Answers of other nodes
 
 
 def _register(companies: Iterable[Company]) -> None:
-    """Register what is resolved warm: records alike, at each node."""
+    """Register what is resolved: records alike, at each node."""
     for company in companies:
         with company.client() as client:
             _accepted(
                 client.register_many(
                     {"identifier": name, "kind": "item", "attributes": {"plant": "2"}}
-                    for name in _warm(company)
+                    for name in _resolved(company)
                 )
             )
 
 
-def _warm(company: Company) -> list[str]:
+def _resolved(company: Company) -> list[str]:
     return [f"{company.prefix}/W-{number:03d}" for number in range(KNOWN)]
 
 
-def _resolving(network: Network, far: Sequence[Company], settings: Settings) -> list[Result]:
-    vehicle, _, minerals = far
-    cold = [_cold(network, vehicle, settings) for _ in range(STARTS)]
-    return [
-        Result(
-            "Resolving at a recursive node, cold",
-            [
-                _single("root, secondary, vehicle: three hops", [item[0] for item in cold]),
-                _single("the next of that prefix: one hop", [item[1] for item in cold]),
-            ],
-            [Target("requests per hop", max(item[2] for item in cold), 1, at_most=True)],
-            [f"{STARTS} starts of a recursive node that has nothing but the root's versions"],
-        ),
-        _warmly(network, vehicle, minerals, settings),
-    ]
+@dataclass
+class _Starts:
+    """Starts recursive nodes beside a network: no database, and nothing known but the root."""
+
+    runner: asyncio.Runner
+    network: Network
+    count: int = 0
+
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[Contestant]:
+        """Run another on core 0 until the block ends."""
+        self.count += 1
+        port = harness.free_port()
+        env = {
+            "TIERLINK_ROLE": "recursive",
+            "TIERLINK_PORT": str(port),
+            "TIERLINK_ROOT_FILE": str(self.network.root_file),
+            "TIERLINK_ROOT_URL": self.network.url(ROOT),
+            "TIERLINK_PEERS_PRIVATE": "1",
+            "TIERLINK_DRAIN_SECONDS": "0",
+        }
+        name, url = f"recursive-{self.count}", f"http://127.0.0.1:{port}"
+        node = NodeProcess(name, url, self.network.folder / name, env)
+        with _running(self.runner, node):
+            parts.wait_ready(url)
+            yield Contestant(Row(name), url, node.pid)
+
+
+def _cold(starts: _Starts, company: Company) -> Result:
+    """Ask recursive nodes that know nothing yet."""
+    found = [_first_answers(starts, company) for _ in range(STARTS)]
+    return Result(
+        "Resolving at a recursive node, cold",
+        [
+            _single("root, secondary, vehicle: three hops", [first for first, _, _ in found]),
+            _single("the next of that prefix: one hop", [second for _, second, _ in found]),
+        ],
+        [Target("requests per hop", max(each for _, _, each in found), 1, at_most=True)],
+        [f"{STARTS} starts of a node that has nothing but the versions of the root"],
+    )
+
+
+def _first_answers(starts: _Starts, company: Company) -> tuple[float, float, float]:
+    """Return the seconds of two first answers, over all hops and over one; requests per hop."""
+    first, second = _resolved(company)[:2]
+    with starts.one_more() as node, parts.on_core(1):
+        connection = http.client.HTTPConnection(urlsplit(node.url).netloc, timeout=30)
+        connection.connect()
+        over_all = _answered(connection, first)
+        hops = 1 + int(parts.counters(node.url)["tierlink_referrals_total"])
+        requests = _asked_others(node.url)
+        over_one = _answered(connection, second)
+        connection.close()
+        if hops != HOPS or _asked_others(node.url) != requests + 1:
+            raise RuntimeError(f"{first} is {HOPS} hops away, and took {hops}")
+        return over_all, over_one, requests / hops
+
+
+def _answered(connection: http.client.HTTPConnection, name: str) -> float:
+    """Return the seconds that an answer took; raise where it is another."""
+    began = time.perf_counter()
+    body = _get(connection, f"/{name}")
+    seconds = time.perf_counter() - began
+    document = json.loads(body)
+    if (document["identifier"], document["status"]) != (name, "active"):
+        raise RuntimeError(f"{name}: {body[:300]!r}")
+    return seconds
 
 
 def _single(name: str, times: Sequence[float]) -> Row:
@@ -328,65 +388,28 @@ def _single(name: str, times: Sequence[float]) -> Row:
     return Row(name, samples, unit="answers/s")
 
 
-@contextlib.contextmanager
-def _recursive(network: Network, settings: Settings) -> Iterator[Contestant]:
-    """Run a recursive node on core 0: no database, and nothing known."""
-    port = harness.free_port()
-    url = f"http://127.0.0.1:{port}"
-    env = {
-        "TIERLINK_PORT": str(port),
-        "TIERLINK_DATA_DIR": str(settings.scratch / f"recursive-{port}"),
-        "TIERLINK_ROOT_FILE": str(network.root_file),
-        "TIERLINK_ROOT_URL": network.url(ROOT),
-        "TIERLINK_PEERS_PRIVATE": "1",
-        "TIERLINK_DRAIN_SECONDS": "0",
-    }
-    command = [*harness.python(Path("-m")), "tierlink", "up", "--role", "recursive"]
-    log = settings.scratch / f"recursive-{port}.log"
-    with harness.server(command, port, log=log, env=env) as process:
-        parts.wait_ready(url)
-        yield Contestant(Row("recursive"), url, process.pid)
-
-
-def _cold(network: Network, company: Company, settings: Settings) -> tuple[float, float, float]:
-    """Return the seconds of two first answers, over all hops and over one; requests per hop."""
-    first, second = _warm(company)[:2]
-    with parts.on_core(1), _recursive(network, settings) as node:
-        connection = http.client.HTTPConnection(urlsplit(node.url).netloc, timeout=30)
-        connection.connect()
-        times = []
-        for name in (first, second):
-            began = time.perf_counter()
-            body = _get(connection, f"/{name}")
-            times.append(time.perf_counter() - began)
-            if json.loads(body)["identifier"] != name:
-                raise RuntimeError(f"{name}: {body[:300]!r}")
-        connection.close()
-        hops = 1 + int(parts.counters(node.url)["tierlink_referrals_total"])
-        if hops != HOPS:
-            raise RuntimeError(f"{first} is {HOPS} hops away, and took {hops}")
-        return times[0], times[1], (_asked_others(node.url) - 1) / hops
-
-
-def _warmly(network: Network, vehicle: Company, minerals: Company, settings: Settings) -> Result:
+def _warm(starts: _Starts, vehicle: Company, minerals: Company, settings: Settings) -> Result:
     """Compare what is kept of another node with one's own: both are finished bytes."""
     own = Row("at the vehicle's node, its own")
     foreign = Row("there, of the node of the minerals")
     elsewhere = Row("the same at a recursive node")
-    short = Settings(settings.runs, min(settings.seconds, SECONDS), settings.connections)
-    with _recursive(network, settings) as recursive:
-        node = Contestant(own, vehicle.url, network.nodes[VEHICLE].pid)
+    short = Settings(SHORT, SECONDS, settings.connections)
+    with starts.one_more() as recursive:
+        node = Contestant(own, vehicle.url, starts.network.nodes[VEHICLE].pid)
         plans = []
         for row, asked, names in (
-            (own, node, _warm(vehicle)),
-            (foreign, node, _warm(minerals)),
-            (elsewhere, recursive, _warm(minerals)),
+            (own, node, _resolved(vehicle)),
+            (foreign, node, _resolved(minerals)),
+            (elsewhere, recursive, _resolved(minerals)),
         ):
-            _fill(asked.url, names)
-            draws = settings.scratch / f"warm-{len(plans)}.txt"
+            connection = http.client.HTTPConnection(urlsplit(asked.url).netloc, timeout=30)
+            for name in names:
+                _answered(connection, name)
+            connection.close()
+            draws = settings.scratch / f"resolved-{len(plans)}.txt"
             draws.write_text("".join(f"/{name}\t\n" for name in names))
             plans.append((row, asked, draws))
-        for _ in range(max(3, settings.runs)):
+        for _ in range(short.runs):
             for row, asked, draws in plans:
                 asked.row = row
                 row.samples.append(harness.wrk(asked, draws, short))
@@ -397,18 +420,15 @@ def _warmly(network: Network, vehicle: Company, minerals: Company, settings: Set
             Target("another node's / its own, at one node", harness.ratio(foreign, own), WARM),
             Target("at a recursive node / a node's own", harness.ratio(elsewhere, own), WARM),
         ],
-        [f"{KNOWN} identifiers each; what is of others is asked for anew every 30 s"],
+        [
+            (
+                f"{KNOWN} identifiers each, {SHORT} x {SECONDS} s in turns; what is of others is"
+                " asked for anew every 30 s; by the processor time of the servers"
+                f" {harness.ratio(own, foreign, 'cpu_ms'):.2f} and"
+                f" {harness.ratio(own, elsewhere, 'cpu_ms'):.2f}"
+            )
+        ],
     )
-
-
-def _fill(url: str, names: Iterable[str]) -> None:
-    """Ask for each once, and look at the answer."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    for name in names:
-        document = json.loads(_get(connection, f"/{name}"))
-        if (document["identifier"], document["status"]) != (name, "active"):
-            raise RuntimeError(f"{url} answers another for {name}: {document}")
-    connection.close()
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
