@@ -27,7 +27,6 @@ from benchmarks import harness
 from benchmarks.harness import Result, Settings
 
 PAGE = harness.ROOT / "docs" / "performance.md"
-# First these, then whatever else there is.
 ORDER = (
     "hot",
     "forms",
@@ -37,6 +36,7 @@ ORDER = (
     "service",
     "singles",
     "trace",
+    "federation",
 )  # first these, then whatever else there is
 
 

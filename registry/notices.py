@@ -3,9 +3,7 @@
 To state one, in these steps:
 
 1. the caller holds the prefix of the issuer
-2. that prefix stands, and its chain of delegations is valid now
-3. a client's envelope verifies under the chain; what the hosted key signs for drafts would
-4. the version it becomes (`versions`), if it changes anything
+2. to 4. those of everything that has one standing version (`versions`)
 5. what it marks is registered here, or covered by a class rule; what is retired may be recalled too
 6. that is stored, and told of as a change of each thing that it marks, or marked before: answers of
    these, of what has one of them above it, and of serials that one covers name it as what they
@@ -16,55 +14,30 @@ The log gains one leaf for each version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from registry import changes, prefixes, reader, versions
+from registry import changes, reader
 from registry.accounts import Caller
 from registry.changes import Entry
 from registry.keyring import Keyring
 from registry.store import notices as store
 from registry.store.engine import ReadTx, WriteTx
-from registry.store.notices import Row
-from registry.versions import Offer, Settled
-from schemas.canonical import JsonObject
+from registry.store.versions import Row
+from registry.versions import Kind, Offer, Page, Settled
 from schemas.change import Op
-from schemas.claims import Members
-from schemas.delegation import RECORD_USE
 from schemas.errors import (
     BadNotice,
     IdentifierNotFound,
-    KeyNotHosted,
     NotFound,
-    TierlinkError,
     Unavailable,
-    VerifyError,
 )
 from schemas.identifier import Identifier, Prefix
-from schemas.keys import B64, Signer
+from schemas.keys import B64
 from schemas.leaf import What
 from schemas.notice import ISSUED, LIFTED, Notice, check_notice, parse_notice, read_draft_notice
 from schemas.source import State
-from schemas.successor import SKEW_SECONDS
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of the notices of a holder; `after` is the id behind which the next page begins."""
-
-    notices: tuple[Row, ...]
-    after: str | None
-
-
-def read_offer(body: JsonObject, now: int) -> Offer[Notice]:
-    """Read `{"envelope": …}` or a draft; raise BadInput."""
-    if "envelope" not in body:
-        return Offer(read_draft_notice(body, now))
-    members = Members(body, BadNotice)
-    token = members.take("envelope")
-    members.done()
-    envelope, notice = parse_notice(token)
-    return Offer(notice, envelope)
+KIND = Kind("notice", BadNotice, read_draft_notice, parse_notice, check_notice)
 
 
 async def state(
@@ -74,32 +47,17 @@ async def state(
     notice = offer.said
     # 1
     caller.must_hold(notice.issuer)
-    # 2
-    chain = await prefixes.chain(tx, notice.issuer)
-    chain.check_time(now)
-    # 3
-    signer: Signer | TierlinkError = KeyNotHosted("no draft is signed here")
-    if offer.envelope is None:
-        signer = await keyring.signer(tx, notice.issuer, RECORD_USE)
-    else:
-        if notice.issued_at > now + SKEW_SECONDS:
-            raise VerifyError(
-                "E_TIME", "the notice is issued in the future", value=notice.issued_at
-            )
-        check_notice(offer.envelope, notice, chain)
-    # 4
+    # 2 to 4
     standing = await store.find(tx, notice.issuer, notice.id)
-    token = None if standing is None else standing.envelope
-    settled = versions.settle(offer, token, parse_notice, signer, now)
+    settled = await KIND.settle(tx, keyring, notice.issuer, offer, standing, now=now)
     if settled.changed:
-        before = None if token is None else parse_notice(token)[1]
         # 5
         if settled.said.state == ISSUED:
             await _check_marked(tx, settled.said.of)
         # 6
-        if not await store.put(tx, settled.said, before, settled.digest, settled.token):
+        if not await store.put(tx, settled.said, settled.before, settled.digest, settled.token):
             raise Unavailable("somebody else changes this notice")
-        await _tell(tx, settled, () if before is None else before.of)
+        await _tell(tx, settled)
     return settled
 
 
@@ -113,8 +71,9 @@ async def _check_marked(tx: WriteTx, marked: tuple[Identifier, ...]) -> None:
             )
 
 
-async def _tell(tx: WriteTx, settled: Settled[Notice], before: Iterable[Identifier]) -> None:
+async def _tell(tx: WriteTx, settled: Settled[Notice]) -> None:
     notice = settled.said
+    before = () if settled.before is None else settled.before.of
     leaf = Entry(
         Op.LOGGED,
         str(notice.issuer),
@@ -145,8 +104,7 @@ async def lift(
 async def listing(tx: ReadTx, issuer: Prefix, *, after: str, limit: int) -> Page:
     """Return a page of the notices of a holder: everybody is told of recalls."""
     rows = await store.page(tx, issuer, after=after, limit=limit + 1)
-    page = tuple(rows[:limit])
-    return Page(page, page[-1].id if len(rows) > limit else None)
+    return Page.of(rows, limit)
 
 
 async def find(tx: ReadTx, issuer: Prefix, name: str) -> Row:

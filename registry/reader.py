@@ -124,7 +124,7 @@ class Reader:
         watermark = _watermark(read.moment, place)
         view = _View(read)
         found = {identifier: view.found(identifier, whole=whole) for identifier in asked}
-        return Fetched(found, view.delegations, watermark, self._ttl)
+        return Fetched(found, view.delegations, watermark, _kept(self._ttl, found.values()))
 
     async def edges(
         self,
@@ -303,6 +303,12 @@ class Reader:
         return Batch(changes, watermark, more=more, canary=canary, floor=floor)
 
 
+def _kept(ttl: int, found: Iterable[Found]) -> int:
+    """Return for how many seconds other nodes may keep what was found: none of it turns before."""
+    turns = (int(item.turns_in) for item in found if item.turns_in is not None)
+    return min(ttl, min(turns, default=ttl))
+
+
 def _changes(rows: Iterable[reads.ChangeRow]) -> tuple[Change, ...]:
     return tuple(Change(row.xid, Op(row.op), row.about, row.version, row.also) for row in rows)
 
@@ -362,6 +368,7 @@ class _View:
         self._prefixes = read.prefixes
         self._records = read.records
         self._notices = read.notices
+        self._turns = read.turns
         self._suspended: dict[str, bool] = {}
         self._rules: dict[tuple[str, str], list[reads.RuleRow]] = {}
         for rule in sorted(read.rules, key=lambda row: row.identifier):
@@ -415,6 +422,7 @@ class _View:
             ),
             more_links=any(row.rank > MAX_LINKS for row in links),
             notices=self._marking(identifier, first),
+            turns_in=self._turns.get(unit_of(identifier.prefix)) if self._turns else None,
         )
 
     def _marking(self, identifier: Identifier, first: reads.RecordRow) -> tuple[str, ...]:

@@ -511,7 +511,11 @@ def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Re
         if found.state in {State.FOUND, State.COVERED, State.RETIRED}:
             raise VerifyError("E_FORMAT", f"state {found.state} comes without a record")
         return Reading(
-            found.identifier, found.state, fetched.watermark, read_at, expires_at=_expires(found)
+            found.identifier,
+            found.state,
+            fetched.watermark,
+            read_at,
+            expires_at=_expires(found, read_at),
         )
     parts, assertions = offered.parts(
         found.identifier, found.records, found.assertions, more_links=found.more_links
@@ -532,12 +536,13 @@ def read(found: Found, offered: Offered, fetched: Fetched, read_at: float) -> Re
         offered.evidence(prefixes),
         offered.known(found.identifier.prefix).chain.holder,
         notices=notices,
-        expires_at=_expires(found),
+        expires_at=_expires(found, read_at),
     )
 
 
-def _expires(found: Found) -> float:
-    return inf if found.elsewhere is None else found.elsewhere.expires_at
+def _expires(found: Found, read_at: float) -> float:
+    turns = inf if found.turns_in is None else read_at + found.turns_in
+    return turns if found.elsewhere is None else min(turns, found.elsewhere.expires_at)
 
 
 def _check_state(state: State, *, covered: bool, status: str) -> None:

@@ -35,7 +35,8 @@ class Reading:
     parts were read from and that whoever checks the answer needs, root-most delegation first.
     `marked` is what the records hide and who may see it; of that, `disclosures` are the texts of
     what the parts show (`resolver.audience`). `expires_at`, on the clock of the answers, is when it
-    may be kept no longer whatever the changes say: of what another node said. `refers` is there
+    may be kept no longer whatever the changes say: of what another node said, and of links that a
+    grant opens only from or until a time. `refers` is there
     where it is that another node has to be asked.
     """
 

@@ -76,7 +76,9 @@ class Found:
     tombstone), then its ancestors. `assertions`: what both ends of each link say last, in key
     order, of links that an end stands behind; `more_links` says that some were left out.
     `notices`: those that mark the identifier, an ancestor or the class that covers it.
-    `elsewhere` is there, in process, where another node said it.
+    `elsewhere` is there, in process, where another node said it; `turns_in`, in process too, where
+    the links that are shown may be others by themselves in so many seconds from the reading, since
+    a grant begins or ends then.
     """
 
     identifier: Identifier
@@ -86,6 +88,7 @@ class Found:
     more_links: bool = False
     elsewhere: Elsewhere | None = None
     notices: tuple[str, ...] = ()
+    turns_in: float | None = None
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,10 +20,10 @@ from registry.api.deps import (
     read_prefix,
 )
 from registry.api.openapi import problems
-from registry.versions import Settled
+from registry.api.versions import answer, shown, stating, view
 from schemas.answer import rfc3339
-from schemas.canonical import JsonObject
-from schemas.grant import Grant, parse_grant
+from schemas.canonical import Json
+from schemas.grant import parse_grant
 
 MAX_PAGE = 500
 
@@ -50,23 +50,6 @@ _STATED = {
     "digest": "m1x0Qm3QpKk0VYb8b4v0m3yq0h8t3q4mC7Yd0m1wq3I",
     "envelope": "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJkZXB0aCI6Myw….c2lnbmF0dXJl…",
 }
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object"},
-                "examples": {
-                    "draft": {"summary": "signed with the hosted key", "value": _DRAFT},
-                    "envelope": {
-                        "summary": "signed by the client",
-                        "value": {"envelope": _STATED["envelope"]},
-                    },
-                },
-            }
-        },
-    }
-}
 
 
 class PageQuery(BaseModel):
@@ -79,25 +62,21 @@ class PageQuery(BaseModel):
     limit: int = Field(100, ge=1, le=MAX_PAGE)
 
 
-def _answer(description: str, example: object) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": example}}}
-
-
 @router.post(
     "/v1/grants",
     status_code=201,
     summary="Open links to others, or change what is open",
     responses={
-        201: _answer("granted for the first time", _STATED),
-        200: _answer("a new version, or the same content as before", _STATED),
+        201: answer("granted for the first time", _STATED),
+        200: answer("a new version, or the same content as before", _STATED),
         **problems(400, 401, 403, 409, 412, 413, 415, 503),
     },
-    openapi_extra=_BODY,
+    openapi_extra=stating(_DRAFT, _STATED["envelope"]),
 )
 async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -> JSONResponse:
     """Grant: an envelope, or a draft for the hosted key; one `id` has one grant at a time."""
     now = deps.clock()
-    offer = grants.read_offer(await read_object(request), now)
+    offer = grants.KIND.read(await read_object(request), now)
     settled = await grants.state(tx, deps.keyring, caller, offer, now)
     created = settled.changed and settled.said.version == 1
     return JSONResponse(view(settled), 201 if created else 200)
@@ -107,7 +86,7 @@ async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -
     "/v1/grants/{prefix}/{name}/revoke",
     summary="Take a grant back",
     responses={
-        200: _answer("revoked", {**_STATED, "version": 2, "state": "revoked"}),
+        200: answer("revoked", {**_STATED, "version": 2, "state": "revoked"}),
         **problems(400, 401, 403, 404, 409, 503),
     },
 )
@@ -123,7 +102,7 @@ async def revoke(
     "/v1/grants",
     summary="List the grants of a holder",
     responses={
-        200: _answer("a page, by id", {"grants": [_STATED], "next": None}),
+        200: answer("a page, by id", {"grants": [_STATED], "next": None}),
         **problems(400, 401, 503),
     },
     dependencies=[StrictQuery],
@@ -136,11 +115,11 @@ async def listing(
     The grantor is told by `handover` which are still on their way to another node.
     """
     grantor = read_prefix(query.grantor)
-    page = await grants.listing(tx, caller, grantor, after=query.cursor, limit=query.limit)
-    shown: list[JsonObject] = []
-    for row in page.grants:
-        item = view_of(parse_grant(row.envelope)[1], row.digest, row.envelope)
-        waiting = page.waiting.get(row.id)
+    found = await grants.listing(tx, caller, grantor, after=query.cursor, limit=query.limit)
+    rows: list[Json] = []
+    for row in found.page.rows:
+        item = shown(parse_grant(row.envelope)[1], row.digest, row.envelope)
+        waiting = found.waiting.get(row.id)
         if waiting is not None:
             item["handover"] = {
                 "attempts": waiting.attempts,
@@ -149,18 +128,5 @@ async def listing(
                 else rfc3339(int(waiting.due_at.timestamp())),
                 "failure": waiting.failure,
             }
-        shown.append(item)
-    return JSONResponse({"grants": shown, "next": page.after})
-
-
-def view(settled: Settled[Grant]) -> JsonObject:
-    """Return a grant as the API shows it."""
-    return view_of(settled.said, settled.digest, settled.token)
-
-
-def view_of(grant: Grant, digest: str, envelope: str) -> JsonObject:
-    """Return a grant by what was stored of it."""
-    members: JsonObject = dict(grant.claims())  # type: ignore[arg-type]
-    for signed in ("v", "ver", "prev", "iat"):
-        members.pop(signed, None)
-    return {**members, "version": grant.version, "digest": digest, "envelope": envelope}
+        rows.append(item)
+    return JSONResponse({"grants": rows, "next": found.page.after})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,9 +20,8 @@ from registry.api.deps import (
     read_prefix,
 )
 from registry.api.openapi import problems
-from registry.versions import Settled
-from schemas.canonical import JsonObject
-from schemas.notice import Notice, parse_notice
+from registry.api.versions import answer, listed, shown, stating, view
+from schemas.notice import parse_notice
 
 MAX_PAGE = 100  # each may name a thousand identifiers
 
@@ -43,23 +42,6 @@ _STATED = {
     "digest": "m1x0Qm3QpKk0VYb8b4v0m3yq0h8t3q4mC7Yd0m1wq3I",
     "envelope": "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJpZCI6IjIwMjY….c2lnbmF0dXJl…",
 }
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object"},
-                "examples": {
-                    "draft": {"summary": "signed with the hosted key", "value": _DRAFT},
-                    "envelope": {
-                        "summary": "signed by the client",
-                        "value": {"envelope": _STATED["envelope"]},
-                    },
-                },
-            }
-        },
-    }
-}
 
 
 class PageQuery(BaseModel):
@@ -72,25 +54,21 @@ class PageQuery(BaseModel):
     limit: int = Field(50, ge=1, le=MAX_PAGE)
 
 
-def _answer(description: str, example: object) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": example}}}
-
-
 @router.post(
     "/v1/notices",
     status_code=201,
     summary="Recall, or change what is recalled",
     responses={
-        201: _answer("recalled for the first time", _STATED),
-        200: _answer("a new version, or the same content as before", _STATED),
+        201: answer("recalled for the first time", _STATED),
+        200: answer("a new version, or the same content as before", _STATED),
         **problems(400, 401, 403, 404, 409, 412, 413, 415, 503),
     },
-    openapi_extra=_BODY,
+    openapi_extra=stating(_DRAFT, _STATED["envelope"]),
 )
 async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -> JSONResponse:
     """Recall: an envelope, or a draft for the hosted key; one `id` has one notice at a time."""
     now = deps.clock()
-    offer = notices.read_offer(await read_object(request), now)
+    offer = notices.KIND.read(await read_object(request), now)
     settled = await notices.state(tx, deps.keyring, caller, offer, now)
     created = settled.changed and settled.said.version == 1
     return JSONResponse(view(settled), 201 if created else 200)
@@ -100,7 +78,7 @@ async def state(request: Request, tx: Write, caller: CallerDep, deps: DepsDep) -
     "/v1/notices/{prefix}/{name}/lift",
     summary="Take a recall back",
     responses={
-        200: _answer("lifted", {**_STATED, "version": 2, "state": "lifted"}),
+        200: answer("lifted", {**_STATED, "version": 2, "state": "lifted"}),
         **problems(400, 401, 403, 404, 409, 503),
     },
 )
@@ -116,7 +94,7 @@ async def lift(
     "/v1/notices",
     summary="List the notices of a holder",
     responses={
-        200: _answer("a page, by id", {"notices": [_STATED], "next": None}),
+        200: answer("a page, by id", {"notices": [_STATED], "next": None}),
         **problems(400, 503),
     },
     dependencies=[StrictQuery],
@@ -126,28 +104,15 @@ async def listing(tx: Read, query: Annotated[PageQuery, Query()]) -> JSONRespons
     page = await notices.listing(
         tx, read_prefix(query.prefix), after=query.cursor, limit=query.limit
     )
-    shown = [_view(parse_notice(row.envelope)[1], row.digest, row.envelope) for row in page.notices]
-    return JSONResponse({"notices": shown, "next": page.after})
+    return JSONResponse(listed("notices", page, parse_notice))
 
 
 @router.get(
     "/v1/notices/{prefix}/{name}",
     summary="Read one notice",
-    responses={200: _answer("its newest version", _STATED), **problems(400, 404, 503)},
+    responses={200: answer("its newest version", _STATED), **problems(400, 404, 503)},
 )
 async def one(prefix: PathPrefix, name: str, tx: Read) -> JSONResponse:
     """Give the newest version of a notice to everybody."""
     row = await notices.find(tx, prefix, name)
-    return JSONResponse(_view(parse_notice(row.envelope)[1], row.digest, row.envelope))
-
-
-def view(settled: Settled[Notice]) -> JsonObject:
-    """Return a notice as the API shows it."""
-    return _view(settled.said, settled.digest, settled.token)
-
-
-def _view(notice: Notice, digest: str, envelope: str) -> JsonObject:
-    members: JsonObject = dict(notice.claims())  # type: ignore[arg-type]
-    for signed in ("v", "ver", "prev", "iat"):
-        members.pop(signed, None)
-    return {**members, "version": notice.version, "digest": digest, "envelope": envelope}
+    return JSONResponse(shown(parse_notice(row.envelope)[1], row.digest, row.envelope))

@@ -10,8 +10,9 @@ from starlette.responses import JSONResponse
 
 from registry import received
 from registry.api.deps import CallerDep, DepsDep, Read, StrictQuery, Write, read_object
-from registry.api.grants import MAX_PAGE, view_of
+from registry.api.grants import MAX_PAGE
 from registry.api.openapi import problems
+from registry.api.versions import shown
 from schemas.canonical import JsonObject
 from schemas.chain import MAX_CHAIN
 from schemas.claims import Members
@@ -108,9 +109,9 @@ async def listing(
     """List the grants to the caller that other nodes brought here, revoked ones too."""
     grantor, _, name = query.cursor.partition("/")
     page = await received.listing(tx, caller, after=(grantor, name), limit=query.limit)
-    shown = [view_of(parse_grant(row.envelope)[1], row.digest, row.envelope) for row in page.grants]
+    rows = [shown(parse_grant(row.envelope)[1], row.digest, row.envelope) for row in page.grants]
     following = None if page.after is None else "/".join(page.after)
-    return JSONResponse({"grants": shown, "next": following})
+    return JSONResponse({"grants": rows, "next": following})
 
 
 def _token(value: object, where: str) -> str:

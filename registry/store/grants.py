@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import unit_of
+from registry.store.versions import Row
 from schemas.grant import ANYBODY, Grant
 from schemas.identifier import Prefix
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One grant as it is stored."""
-
-    id: str
-    version: int
-    digest: str
-    envelope: str
-
 
 _FIND = """
 SELECT g.id, g.version, g.digest, g.envelope FROM grants AS g WHERE g.unit = $1 AND g.id = $2

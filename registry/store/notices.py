@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from registry.store.engine import ReadTx, WriteTx
 from registry.store.tables import unit_of
+from registry.store.versions import Row
 from schemas.identifier import Prefix
 from schemas.notice import ISSUED, Notice
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One notice as it is stored."""
-
-    id: str
-    version: int
-    digest: str
-    envelope: str
-
 
 _FIND = """
 SELECT n.id, n.version, n.digest, n.envelope FROM notices AS n WHERE n.unit = $1 AND n.id = $2

@@ -22,7 +22,7 @@ from schemas.rule import MAX_HEAD
 from schemas.viewer import Near, Viewer
 
 from .tables import unit_of
-from .viewing import granted, shown, viewing
+from .viewing import TURNING, granted, shown, viewing
 
 MAX_RULES = 64  # rules with one and the same head that are looked at, by identifier
 
@@ -106,7 +106,10 @@ class PrefixRow:
 
 @dataclass(slots=True)
 class Read:
-    """Everything that one statement read."""
+    """Everything that one statement read.
+
+    `turns` are the seconds until a grant of a unit next begins or ends, where one does.
+    """
 
     moment: Moment
     records: dict[str, RecordRow] = field(default_factory=dict)
@@ -115,6 +118,7 @@ class Read:
     blinded: list[BlindedRow] = field(default_factory=list)
     prefixes: dict[str, PrefixRow] = field(default_factory=dict)
     notices: dict[str, dict[str, str]] = field(default_factory=dict)  # envelopes by id, of each
+    turns: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +379,9 @@ UNION ALL SELECT 'link', s.near, s.direction, s.far, s.type, s.lifecycle, s.occu
 _SELECT_NOTICES = """
 UNION ALL SELECT 'notice', n.identifier, n.id, NULL, NULL, NULL, NULL, NULL, NULL, n.envelope
 FROM notice AS n"""
+_SELECT_TURNING = """
+UNION ALL SELECT 'turn', t.unit::text, NULL, NULL, NULL, NULL, NULL, NULL, t.wait, NULL
+FROM turning AS t"""
 # What is shown without its far end: the reader alone sees it, and puts a pseudonym there.
 _SELECT_BLINDED = """
 UNION ALL SELECT 'blinded', e.near, e.direction, e.far, e.type, e.lifecycle, e.occurrence, NULL,
@@ -406,6 +413,7 @@ FETCH_WHOLE = _statement(
         _LINEAGE,
         _MARKED,
         granted("a.key", "0", "$7", "$8"),
+        TURNING,
         _LINKS_OF_EACH,
         _STATED,
         _prefixes(_FAR_PREFIXES),
@@ -417,6 +425,7 @@ FETCH_WHOLE = _statement(
         _SELECT_LINKS,
         _SELECT_PREFIXES,
         _SELECT_NOTICES,
+        _SELECT_TURNING,
     ),
 )
 FETCH_RECORDS = _statement(
@@ -524,7 +533,7 @@ def _asked(
     )
 
 
-def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
+def _sorted(rows: Sequence[asyncpg.Record]) -> Read:  # noqa: C901  (a case for each kind of row)
     """Sort the rows of one statement by what they are."""
     key, a, b, c, d, e = next(row[1:7] for row in rows if row[0] == "moment")
     read = Read(Moment(key, a, b, int(c), standby=d is not None, recovered=e))
@@ -540,6 +549,8 @@ def _sorted(rows: Sequence[asyncpg.Record]) -> Read:
                 read.blinded.append(BlindedRow(row[1], row[2], row[3], row[4], row[5], row[8]))
             case "notice":
                 read.notices.setdefault(row[1], {})[row[2]] = row[9]
+            case "turn":
+                read.turns[int(row[1])] = row[8] / 1000
             case "prefix":
                 run = tuple(row[3].split())
                 read.prefixes[row[1]] = PrefixRow(row[1], row[2], row[9], run, row[4])

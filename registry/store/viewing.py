@@ -19,26 +19,30 @@ from .tables import unit_of
 
 
 def granted(entry: str, steps: str, grantees: str, purpose: str) -> str:
-    """Return the CTEs `opened` and `viewed` of the near ends in `asked` (unit, key).
+    """Return the CTEs `given`, `opened` and `viewed` of the near ends in `asked` (unit, key).
 
     The arguments are SQL: how a walk came to a near end, in the columns of `asked` as `a`, and who
     asks, as parameters: the names by which grants may mean him, and his purpose.
     """
     return f"""
-opened AS MATERIALIZED (
-    SELECT u.unit, g.root, g.direction, g.depth, g.show,
-        g.show || '|' || array_to_string(g.types, ',') || '|' || array_to_string(g.lifecycles, ',')
-            AS aspects
+given AS MATERIALIZED (
+    SELECT u.unit, g.root, g.direction, g.depth, g.types, g.lifecycles, g.show, g.valid_from,
+        g.valid_until
     FROM (SELECT DISTINCT k.unit FROM asked AS k) AS u CROSS JOIN LATERAL (
-        SELECT g.root, g.direction, g.depth, g.types, g.lifecycles,
+        SELECT g.root, g.direction, g.depth, g.types, g.lifecycles, g.valid_from, g.valid_until,
             CASE g.show WHEN 'full' THEN 2 ELSE 1 END AS show
         FROM grants AS g
         WHERE g.unit = u.unit AND g.grantee = ANY ({grantees}::text[]) AND g.state = 'granted'
             AND g.purpose IN ('', {purpose}::text)
-            AND (g.valid_from IS NULL OR g.valid_from <= extract(epoch FROM now()))
-            AND (g.valid_until IS NULL OR g.valid_until > extract(epoch FROM now()))
         OFFSET 0
     ) AS g
+), opened AS MATERIALIZED (
+    SELECT g.unit, g.root, g.direction, g.depth, g.show,
+        g.show || '|' || array_to_string(g.types, ',') || '|' || array_to_string(g.lifecycles, ',')
+            AS aspects
+    FROM given AS g
+    WHERE (g.valid_from IS NULL OR g.valid_from <= extract(epoch FROM now()))
+        AND (g.valid_until IS NULL OR g.valid_until > extract(epoch FROM now()))
 ), viewed AS MATERIALIZED (
     SELECT a.unit, a.key, d.direction,
         max(g.show) FILTER (WHERE g.aspects LIKE '%||') AS opens,
@@ -52,6 +56,17 @@ opened AS MATERIALIZED (
             WHERE i.unit = a.unit AND i.identifier IN (a.key, {entry}) AND i.parent = g.root
         ))
     GROUP BY a.unit, a.key, d.direction
+)"""
+
+
+# In how many milliseconds a grant to who asks begins or ends next, of each unit where one does. At
+# that moment what he is shown may become another, and nothing is written that would tell of it.
+TURNING = """
+turning AS MATERIALIZED (
+    SELECT g.unit, floor(1000 * (min(t.turn) - extract(epoch FROM now())))::bigint AS wait
+    FROM given AS g CROSS JOIN LATERAL (VALUES (g.valid_from), (g.valid_until)) AS t (turn)
+    WHERE t.turn > extract(epoch FROM now())
+    GROUP BY g.unit
 )"""
 
 

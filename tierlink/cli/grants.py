@@ -8,7 +8,7 @@ import typer
 
 from . import display
 from .options import As, Json, KeyFile, Url
-from .session import Session
+from .session import Session, sole
 
 if TYPE_CHECKING:
     from tierlink.client import Granted
@@ -53,7 +53,7 @@ def give(
         "show": "blinded" if blinded else None,
     }
     draft |= {member: value for member, value in given.items() if value is not None}
-    with Session(url, speaker or _sole(grantor), key).writer() as client:
+    with Session(url, speaker or sole(grantor), key).writer() as client:
         _print([client.grant(draft)], as_json=as_json)
 
 
@@ -66,7 +66,7 @@ def listing(
     as_json: Json = False,
 ) -> None:
     """List the grants of PREFIX: all of them to itself, to others those that are theirs."""
-    with Session(url, speaker or _sole(grantor)).writer() as client:
+    with Session(url, speaker or sole(grantor)).writer() as client:
         _print(client.grants(grantor), as_json=as_json)
 
 
@@ -88,13 +88,8 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Take a grant back."""
-    with Session(url, speaker or _sole(grantor), key).writer() as client:
+    with Session(url, speaker or sole(grantor), key).writer() as client:
         _print([client.revoke_grant(grantor, name)], as_json=as_json)
-
-
-def _sole(grantor: str) -> str | None:
-    """Speak for the grantor where no API key is given."""
-    return None if Session().api_key_given else grantor
 
 
 def _print(found: tuple[Granted, ...] | list[Granted], *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from . import display, records
 from .options import As, IfMatch, Json, KeyFile, TrustFile, Url
-from .session import Session
+from .session import Session, sole
 
 if TYPE_CHECKING:
     from tierlink.client import Client, Registered
@@ -249,7 +249,7 @@ def export(
 
     named = Prefix.parse(prefix)
     with (
-        Session(url, speaker or _sole(prefix), trust_file=trust).reader() as client,
+        Session(url, speaker or sole(prefix), trust_file=trust).reader() as client,
         display.progress(None, unit="exporting") as move,
         _written(out) as file,
     ):
@@ -261,11 +261,6 @@ def export(
         display.machine({"prefix": prefix, "envelopes": count, "file": str(out)})
     elif out is not None:
         display.fact("exported", f"{count} envelopes to {out}")
-
-
-def _sole(prefix: str) -> str | None:
-    """Speak for the prefix itself where no API key is given: only its holder may list it."""
-    return None if Session().api_key_given else prefix
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from . import display
 from .options import As, Json, KeyFile, Url
-from .session import Session
+from .session import Session, sole
 
 if TYPE_CHECKING:
     from tierlink.client import Recalled
@@ -35,7 +35,7 @@ def issue(
     draft: dict[str, object] = {"iss": issuer, "id": name, "of": of, "reason": reason}
     if href is not None:
         draft["href"] = href
-    with Session(url, speaker or issuer, key).writer() as client:
+    with Session(url, speaker or sole(issuer), key).writer() as client:
         _print([client.recall(draft)], as_json=as_json)
 
 
@@ -50,7 +50,7 @@ def lift(
     as_json: Json = False,
 ) -> None:
     """Take a recall back."""
-    with Session(url, speaker or issuer, key).writer() as client:
+    with Session(url, speaker or sole(issuer), key).writer() as client:
         _print([client.lift_recall(issuer, name)], as_json=as_json)
 
 

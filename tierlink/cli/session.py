@@ -261,6 +261,11 @@ def _one(item: Mapping[str, object]) -> Known:
     )
 
 
+def sole(prefix: str) -> str | None:
+    """Return for whom to speak where it is about a prefix: for it, where no API key is given."""
+    return None if Session().api_key_given else prefix
+
+
 def required(api_key: str | None) -> str:
     """Return the API key; raise Unauthenticated where there is none."""
     if api_key is None:

@@ -28,7 +28,8 @@ class NodeProcess:
     """A node that can be started, stopped, and started again; owned by one event loop.
 
     It is a session of its own, so that Ctrl-C reaches the network alone, which ends its nodes in
-    order. What it prints goes to a file: it needs nobody who listens.
+    order; where this process ends without that, so does the node (`tethered`). What it prints goes
+    to a file: it needs nobody who listens.
     """
 
     def __init__(self, name: str, url: str, folder: Path, settings: Mapping[str, str]) -> None:
@@ -85,10 +86,10 @@ class NodeProcess:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tierlink",
+                "tierlink.sandbox.tethered",
                 "up",
                 env={**environment, "TIERLINK_DATA_DIR": str(self.folder), **self.settings},
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,

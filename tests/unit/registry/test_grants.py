@@ -4,6 +4,7 @@ The chain that is walked, upstream:   88.1/CAR - 88.2/PACK - 88.2/MODULE - 88.3/
 """
 
 import itertools
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -204,6 +205,44 @@ class TestAnswers:
         assert await links(OEM) == 0
         await market.grant(direction="upstream", status=200)
         assert await links(OEM) == 1
+
+    @pytest.mark.parametrize(
+        ("members", "turns"),
+        [
+            pytest.param({"exp": 500}, 500, id="ends"),
+            pytest.param({"nbf": 1000}, 1000, id="begins"),
+            pytest.param({"nbf": 1000, "exp": 2000}, 1000, id="begins first"),
+            pytest.param({"nbf": -1000, "exp": 2000}, 2000, id="has begun"),
+            pytest.param({"nbf": -1000, "exp": -10}, None, id="has ended"),
+            pytest.param({}, None, id="at no time"),
+            pytest.param({"exp": 500, "to": "88.1"}, None, id="not to everybody"),
+            pytest.param({"exp": 500, "purpose": "recall"}, None, id="not for everything"),
+            pytest.param({"exp": 500, "iss": "88.3"}, None, id="another's"),
+        ],
+    )
+    async def test_an_answer_ends_when_a_grant_to_everybody_begins_or_ends(
+        self, market, members, turns
+    ):
+        now = int(time.time())
+        times = {name: now + members[name] for name in ("nbf", "exp") if name in members}
+        await market.grant(**{"to": "*"} | members | times)
+        await market.grant(id="later", to="*", exp=now + 9_000)
+        module = identifier("88.2/MODULE")
+        for ttl in (30, 100_000):
+            reader = Reader(market.registry.store, market.registry.clock, ttl=ttl)
+            fetched = await reader.fetch([module])
+            within = fetched.found[module].turns_in
+            expected = 9_000 if turns is None else turns
+            assert expected - 100 < within <= expected
+            assert fetched.ttl == min(ttl, int(within))
+            bare = await reader.fetch([module], whole=False)
+            assert (bare.found[module].turns_in, bare.ttl) == (None, ttl)
+        for name in ("g", "later"):
+            key = market.keys[members.get("iss", "88.2") if name == "g" else "88.2"]
+            iss = members.get("iss", "88.2") if name == "g" else "88.2"
+            answer = await market.registry.post(f"/v1/grants/{iss}/{name}/revoke", key=key)
+            assert answer.status_code == 200
+        assert (await market.reader.fetch([module])).found[module].turns_in is None
 
 
 class TestStating:

@@ -1,6 +1,8 @@
 """The walk of a miss: single flight, one fetch a turn, verified, and never older than a lease."""
 
 import asyncio
+from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -12,7 +14,7 @@ from resolver.trust import Verifier
 from schemas.errors import Unavailable
 from schemas.identifier import Identifier, Prefix
 from schemas.keys import PrivateKey
-from schemas.source import Found, State
+from schemas.source import Elsewhere, Found, State
 from tests import battery
 from tests.authority import Authority
 from tests.clock import Clock
@@ -65,6 +67,32 @@ async def test_who_asks_in_one_turn_leaves_in_one_fetch(world, lookup):
     assert world.fetches == [[ident(text) for text in texts]]
     states = [State.FOUND, State.COVERED, State.MISSING, State.RETIRED]
     assert [reading.state for reading in readings] == states
+
+
+@pytest.mark.parametrize(
+    ("turns_in", "elsewhere", "kept"),
+    [(None, None, inf), (5.0, None, 5.0), (5.0, 30.0, 5.0), (60.0, 30.0, 30.0)],
+)
+async def test_a_reading_is_kept_until_a_grant_turns(
+    world, lookup, clock, monkeypatch, turns_in, elsewhere, kept
+):
+    fetch = world.fetch
+
+    async def turning(identifiers, **asked):
+        came = None if elsewhere is None else Elsewhere("", (), clock() + elsewhere)
+        fetched = await fetch(identifiers, **asked)
+        clock.move(0.01)  # however long it takes: it counts from before
+        found = {
+            item: replace(found, turns_in=turns_in, elsewhere=came)
+            for item, found in fetched.found.items()
+        }
+        return replace(fetched, found=found)
+
+    monkeypatch.setattr(world, "fetch", turning)
+    for text in (battery.PACK, battery.MISSING):
+        began = clock()
+        reading = await lookup.resolve(ident(text))
+        assert (reading.read_at, reading.expires_at) == (began, began + kept)
 
 
 async def test_who_comes_while_it_flies_joins(world, lookup):
