@@ -34,9 +34,9 @@ _numbers = count(1)
 
 
 @contextmanager
-def short_folder(parent: str = "/tmp") -> Iterator[Path]:
+def short_folder(parent: str = "") -> Iterator[Path]:
     """A folder with a short path for sockets, which other accounts may enter (unlike tmp_path)."""
-    folder = Path(tempfile.mkdtemp(prefix="tl-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir=parent or _memory()))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -63,7 +63,7 @@ def database_server():
     if given:
         yield given
         return
-    with short_folder(_memory()) as folder:
+    with short_folder() as folder:
         server = embedded.start(folder)
         # Nothing here outlives the tests, and waiting for the disk is most of what they would do.
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):

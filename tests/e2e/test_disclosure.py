@@ -110,7 +110,10 @@ def test_an_update_and_the_proof(acme):
             lambda: client.resolve("88.200/GEAR-2").attributes == {"colour": "green"},
             what="the update",
         )
+        wait_for(
+            lambda: client.proof("88.200/GEAR-2").record.version == 2,
+            what="the epoch with the update",
+        )
         bundle = client.proof("88.200/GEAR-2")
         assert bundle.verified.state == "valid"
-        assert bundle.record.version == 2
         assert len(bundle.record.hidden_attributes) == 1

@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes anot
 @pytest.fixture(scope="module")
 def battery():
     """A node with the sample loaded, shared by the tests that only read or add."""
-    with short_folder() as folder, node(folder / "data") as running:
+    with short_folder() as folder, node(folder / "data", fresh=True) as running:
         yield running
 
 
