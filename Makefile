@@ -21,8 +21,15 @@ up: $(STAMP) ## start a node with its database and the sample, in the foreground
 federation: $(STAMP) ## start four nodes of as many companies on this machine, in the foreground (ARGS="--port 0", TIERLINK_DATA_DIR)
 	@exec $(BIN)/tierlink federation $(ARGS)
 
+# What starts processes of its own, and watches the clock, has the machine to itself.
+ALONE := tests/e2e tests/faults
 test: $(STAMP) ## run the tests; ARGS="-k word" picks some
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest $(ALONE)
+endif
 
 lint: $(STAMP) ## ruff, formatting, types, import contracts
 	$(BIN)/python -m ruff check .

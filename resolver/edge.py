@@ -290,11 +290,7 @@ class Edge(HttpToolsProtocol):
         """Keep part of a head until the rest comes, unless it cannot become a request."""
         if not data:
             return
-        refusal = None
-        if not data[:1].isupper() or data.count(b"\n") != data.count(b"\r\n"):
-            refusal = BAD_REQUEST
-        elif len(data) > self.limits.head_bytes:
-            refusal = HEAD_TOO_LARGE if b"\r\n" in data else TARGET_TOO_LONG
+        refusal = self._flaw(data)
         if refusal is not None:
             self._flush(ready)
             self._refuse(refusal)
@@ -302,6 +298,16 @@ class Edge(HttpToolsProtocol):
         if self._phase is _Phase.START:
             self._phase, self._since = _Phase.HEAD, self._clock()
         self._rest = data
+
+    def _flaw(self, head: bytes) -> Refusal | None:
+        """Tell why a head, or part of one, is no request: the same in however many packets."""
+        most = self.limits.head_bytes
+        seen = head[: most + 1]
+        if not seen[:1].isupper() or seen.count(b"\n") != seen.count(b"\r\n"):
+            return BAD_REQUEST
+        if len(head) > most:
+            return HEAD_TOO_LARGE if b"\r\n" in seen else TARGET_TOO_LONG
+        return None
 
     def _hold(self, data: bytes) -> None:
         """Let requests wait for the response before them."""
@@ -351,11 +357,11 @@ class Edge(HttpToolsProtocol):
 
     def _feed_head(self, head: bytes) -> None:
         """Give the parser a whole head; unless it refuses, the application runs."""
-        if len(head) > self.limits.head_bytes:
-            self._refuse(HEAD_TOO_LARGE)
-            return
-        if head.find(b"\r\n") > self.limits.target_bytes:
-            self._refuse(TARGET_TOO_LONG)
+        refusal = self._flaw(head)
+        if refusal is None and head.find(b"\r\n") > self.limits.target_bytes:
+            refusal = TARGET_TOO_LONG
+        if refusal is not None:
+            self._refuse(refusal)
             return
         before = self.cycle
         self._phase, self._fault = _Phase.BODY, BAD_REQUEST

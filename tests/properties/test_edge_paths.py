@@ -212,6 +212,23 @@ def test_a_head_that_never_ends_is_cut(ports):
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"get /88.1/A HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"GET /88.1/A HTTP/1.1\r\nHost: x\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"GET /88.1/A HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000 + b"\nY: z\r\n\r\n",
+        b"GET /88.1/A" + b"y" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["no method", "a bare line feed", "one behind the limit", "a long target"],
+)
+def test_a_flaw_is_the_same_in_however_many_packets(ports, head):
+    fast, _, _ = ports
+    torn = [[head], [head[:5], head[5:]], [head[:-3], head[-3:]], [head[:69_000], head[69_000:]]]
+    told = {exchange(fast, pieces).partition(b"\r\n")[0] for pieces in torn}
+    assert len(told) == 1, told
+
+
 # Two resolvers
 
 SECRET = b"a secret of these resolvers, thirty-two bytes"
