@@ -14,8 +14,14 @@ import gc
 YOUNG = 50_000
 
 
+def put_off() -> None:
+    """Look for none while a server loads what it is made of, all of which stays; see `settle`."""
+    gc.disable()
+
+
 def settle() -> None:
     """Leave out what is there now for good, as a server does that is about to accept."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, 10, 10)
+    gc.enable()

@@ -29,7 +29,7 @@ from resolver.trust import Verifier
 from schemas.chain import Trust
 from schemas.errors import NotFound, TierlinkError
 from schemas.root import advance
-from tierlink import server
+from tierlink import collecting, server
 from tierlink.neighbourhood import neighbourhood
 from tierlink.node import Node
 from tierlink.paths import REGISTRY_PATHS
@@ -62,6 +62,7 @@ async def serve(node: Node, sockets: list[socket.socket]) -> None:
         async with following(reading):
             door = make_protocol(reading.answers, negotiate, ask=reading.ask)
             beside = partial(together, greeting(node, sockets), partial(root.follow, verifier))
+            collecting.settle()
             await server.serve(cast("ASGIApp", app), door, sockets, beside, ending=ending)
 
 

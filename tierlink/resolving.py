@@ -32,7 +32,7 @@ from resolver.trace import Tracer
 from resolver.trust import Verifier
 from schemas.chain import Trust, trust_document
 from schemas.policy import LogPolicy
-from tierlink import server
+from tierlink import collecting, server
 from tierlink.anchor import follow_root
 from tierlink.database import sourced
 from tierlink.ending import Ending
@@ -88,6 +88,7 @@ async def serve(
             beside = partial(
                 together, manner.announce, partial(follow_root, store, reading.verifier)
             )
+            collecting.settle()
             await server.serve(
                 cast("ASGIApp", app),
                 door,

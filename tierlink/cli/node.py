@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from tierlink import collecting
+
 
 class Role(StrEnum):
     """What a node is among others."""
@@ -64,6 +66,7 @@ def resolver(
 
 
 def _run(role: str, module: str = "tierlink.up", *arguments: object) -> None:
+    collecting.put_off()
     try:
         composition = import_module(module)
     except ModuleNotFoundError as err:
