@@ -27,9 +27,11 @@ Received, a request is checked (`schemas.hop`, H1 to H4), then:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Protocol
 
 from schemas.canonical import JsonObject
@@ -76,6 +78,7 @@ MAX_ENTRIES = 1_000  # of one request
 # What is kept back of the seconds that are left, for the way back and for reading what came.
 RESERVE, SHARE = 0.1, 0.1  # seconds at least, and of what is left
 HOME_SECONDS = 30.0  # for which it is remembered which node serves a prefix
+HOME_RENEWED = 300.0  # after these still, while it is found out anew for those who come next
 HOMES = 16_384  # prefixes of which it is
 SEEN = 65_536  # entries of traces that are remembered against loops
 SEEN_SECONDS = 120.0
@@ -193,6 +196,7 @@ class Hops:
         self.clock = clock
         self.wall = wall
         self._homes: dict[Prefix, tuple[str, float]] = {}
+        self._renewing: set[asyncio.Task[None]] = set()
         self._seen: dict[tuple[str, str], float] = {}
 
     # J1
@@ -209,11 +213,27 @@ class Hops:
 
     async def _learn(self, samples: dict[Prefix, Identifier]) -> None:
         now = self.clock()
-        unknown = [
-            item for prefix, item in samples.items() if self._homes.get(prefix, ("", -1.0))[1] < now
-        ]
-        if not unknown:
-            return
+        unknown, known = [], []
+        for prefix, item in samples.items():
+            home, until = self._homes.get(prefix, ("", -inf))
+            if until + HOME_RENEWED < now:
+                unknown.append(item)
+            elif until < now:
+                known.append(item)
+                self._homes[prefix] = (home, now + HOME_SECONDS)  # nobody else finds it out
+        if known:
+            task = asyncio.get_running_loop().create_task(self._renew(known, now))
+            self._renewing.add(task)
+            task.add_done_callback(self._renewing.discard)
+        if unknown:
+            await self._find_out(unknown, now)
+
+    async def _renew(self, known: Sequence[Identifier], now: float) -> None:
+        # What cannot be found out is asked again by who meets it when it is over.
+        with contextlib.suppress(TierlinkError):
+            await self._find_out(known, now)
+
+    async def _find_out(self, unknown: Sequence[Identifier], now: float) -> None:
         if len(self._homes) >= HOMES:
             self._homes.clear()
         fetched = await self._local.fetch(unknown, whole=False)
