@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -38,6 +38,14 @@ class Settings:
     identifiers: int = 100_000
     scratch: Path = Path()
     growth: int = 500_000  # identifiers of the large registry
+
+
+def brisk(settings: Settings) -> Settings:
+    """Return as long a comparison in more and shorter turns.
+
+    A shared machine is fast or slow for seconds at a time, and neighbours are to see the same of it.
+    """
+    return replace(settings, runs=3 * settings.runs, seconds=max(1, settings.seconds // 3))
 
 
 @dataclass(frozen=True)
@@ -242,7 +250,7 @@ def in_turns(
     load: Callable[[Contestant], Sample],
     settings: Settings,
 ) -> None:
-    """Load each contestant in turn, `runs` times; a short run first warms each up."""
+    """Load each contestant in turn, `runs` times."""
     for _ in range(settings.runs):
         for contestant in contestants:
             contestant.row.samples.append(load(contestant))

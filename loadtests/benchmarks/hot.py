@@ -18,6 +18,7 @@ DRAWN = 200_000
 
 def measure(settings: Settings) -> list[Result]:
     """Run the comparison by a power law and evenly, then 304 and HEAD against the plain hit."""
+    settings = harness.brisk(settings)
     zipf, even = settings.scratch / "zipf.txt", settings.scratch / "even.txt"
     bodies.write_draws(zipf, settings.identifiers, DRAWN, zipf=True)
     bodies.write_draws(even, settings.identifiers, DRAWN, zipf=False)
