@@ -43,7 +43,7 @@ class Settings:
 def brisk(settings: Settings) -> Settings:
     """Return as long a comparison in more and shorter turns.
 
-    A shared machine is fast or slow for seconds at a time, and neighbours are to see the same of it.
+    A shared machine is fast or slow for seconds at a time; neighbours are to see the same of it.
     """
     return replace(settings, runs=3 * settings.runs, seconds=max(1, settings.seconds // 3))
 
