@@ -101,7 +101,7 @@ def test_killed_at_any_moment_it_never_signs_backwards(tmp_path):
             if held:
                 assert send(process.url, FORK.submission(held, held)).status_code == 409
                 assert send(process.url, GROWING.submission(held, held)).status_code == 200
-            killer = threading.Timer(chance.uniform(0.005, 0.06), running.kill)
+            killer = threading.Timer(chance.uniform(0.005, 0.4), running.kill)
             killer.start()
             with contextlib.suppress(httpx.HTTPError):
                 while held < GROWING.size:
