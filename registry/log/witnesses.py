@@ -162,7 +162,7 @@ class Witnesses:
         asked = {
             member.kid: asyncio.create_task(self._ask(member, round_))
             for member in self.members
-            if member.kid not in self._asked
+            if not self._busy(member.kid)
         }
         for kid, task in asked.items():
             self._asked[kid] = task
@@ -172,8 +172,14 @@ class Witnesses:
         # 3. Take what was verified by now
         return [line for task in asked.values() if (line := _line(task))]
 
+    def _busy(self, kid: str) -> bool:
+        # What is done may not have been taken off yet: its callback comes a turn of the loop later.
+        task = self._asked.get(kid)
+        return task is not None and not task.done()
+
     def _finished(self, kid: str, task: asyncio.Task[str]) -> None:
-        self._asked.pop(kid, None)
+        if self._asked.get(kid) is task:
+            del self._asked[kid]
         if not task.cancelled() and (err := task.exception()) is not None:
             _log.error("a witness could not be asked", exc_info=err)
 
