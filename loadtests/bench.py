@@ -16,6 +16,7 @@ import importlib
 import os
 import pkgutil
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,16 @@ from benchmarks import harness
 from benchmarks.harness import Result, Settings
 
 PAGE = harness.ROOT / "docs" / "performance.md"
+HEAD = """# Performance
+
+Written by `make bench ARGS=--write`: the server on one core, the load on another,
+{connections} keep-alive connections, {identifiers:,} identifiers, medians. Compare the ratios: they
+are of neighbours in one run, on a shared machine that is fast or slow for seconds at a time.
+Where the time of each path goes is in [operations.md](operations.md#what-bounds-the-speed).
+
+## Targets
+"""
+TARGET = re.compile(r"^\|.*\| [≥≤] .*\|$", re.MULTILINE)  # a row that judges a ratio
 ORDER = (
     "hot",
     "forms",
@@ -94,7 +105,8 @@ def main(given: Sequence[str]) -> int:
                 results.append(result)
                 print("\n".join(table(result)), flush=True)
     if options.write:
-        PAGE.write_text(page(results, options), encoding="utf-8")
+        before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        PAGE.write_text(page(before, results, options), encoding="utf-8")
         print(f"written: {PAGE}")
     return 0 if all(target.met for result in results for target in result.targets) else 1
 
@@ -117,24 +129,37 @@ def table(result: Result) -> Iterator[str]:
     yield from (f"\n{remark}" for remark in result.remarks)
 
 
-def page(results: Sequence[Result], options: argparse.Namespace) -> str:
-    """Return the page with the machine it was measured on."""
-    lines = [
-        "# Performance\n",
-        "Written by `make bench ARGS=--write`. Compare the ratios: they are of neighbours in one",
-        "run; absolute figures are those of one shared machine.\n",
-        f"* when: {dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {commit()}",
-        (
-            f"* machine: {processor()}, {os.cpu_count()} cores,"
-            f" {platform.system()} {platform.release()}"
-        ),
-        (
-            f"* Python {platform.python_version()}; server on one core, load on another,"
-            f" {options.connections} keep-alive connections, {options.identifiers:,} identifiers,"
-            f" {options.runs} x {options.seconds} s each in turns, medians"
-        ),
+def page(before: str, results: Sequence[Result], options: argparse.Namespace) -> str:
+    """Return the page: all targets in one table, then what was measured, a section for each.
+
+    What was not measured now stays as it was `before`; each section says when that was.
+    """
+    sections = sections_of(before)
+    measured = (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {commit()}; {processor()},"
+        f" {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python"
+        f" {platform.python_version()}; {options.runs} x {options.seconds} s"
+    )
+    for result in results:
+        first, *rest = table(result)
+        sections[result.title] = "\n".join([first.strip(), "", f"Measured {measured}.\n", *rest])
+    targets = [
+        f"| {title} {row}" for title, text in sections.items() for row in TARGET.findall(text)
     ]
-    return "\n".join([*lines, *(line for result in results for line in table(result))]) + "\n"
+    lines = [
+        HEAD.format(connections=options.connections, identifiers=options.identifiers),
+        "| of | ratio | measured | target | |",
+        "|---|---|---|---|---|",
+        *targets,
+    ]
+    return "\n".join([*lines, *(f"\n{text.strip()}" for text in sections.values())]) + "\n"
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Return the sections of a page by their titles, without the table of all targets."""
+    parts = [part.strip() for part in text.split("\n## ")[1:]]
+    found = {part.partition("\n")[0]: f"## {part}" for part in parts}
+    return {title: section for title, section in found.items() if title != "Targets"}
 
 
 def commit() -> str:

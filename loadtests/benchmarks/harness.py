@@ -45,7 +45,7 @@ def brisk(settings: Settings) -> Settings:
 
     A shared machine is fast or slow for seconds at a time; neighbours are to see the same of it.
     """
-    return replace(settings, runs=3 * settings.runs, seconds=max(1, settings.seconds // 3))
+    return replace(settings, runs=2 * settings.runs, seconds=max(1, settings.seconds // 2))
 
 
 @dataclass(frozen=True)
