@@ -1,4 +1,4 @@
-"""The page of figures: what is measured again replaces its section, and all targets stand on top."""
+"""The page of figures: what is measured again replaces its section, all targets are on top."""
 
 import argparse
 from importlib import import_module
