@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Sequence
 from itertools import groupby
 
-from registry import changes
+from registry import changes, prefixes
 from registry.here import Here
 from registry.store import prefixes as store
 from registry.store.engine import WriteTx
@@ -28,6 +28,7 @@ from schemas.chain import Chain, Trust, index
 from schemas.change import Op
 from schemas.delegation import Delegation, parse_root
 from schemas.envelope import digest
+from schemas.errors import TierlinkError
 from schemas.identifier import Prefix
 from schemas.leaf import SALT_BYTES, What, status_digest
 from schemas.root import advance
@@ -51,6 +52,16 @@ async def adopt(
         if await _take(tx, run, home):
             changed.append(subject)
     return tuple(changed)
+
+
+async def introduce(
+    tx: WriteTx, prefix: Prefix, offered: Sequence[object], here: Here, held: TierlinkError
+) -> Chain:
+    """Adopt the chain of who speaks from another node; return it; raise `held` if he is here."""
+    if prefix in await prefixes.held(tx, [prefix]):
+        raise held
+    await adopt(tx, prefix, offered, here)
+    return await prefixes.chain(tx, prefix, anywhere=True)
 
 
 async def renew_root(tx: WriteTx, versions: Sequence[str], now: int) -> tuple[Prefix, ...]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from registry.store import deliveries as store, prefixes as prefix_store
 from registry.store.deliveries import Queued, Shown
@@ -71,7 +72,7 @@ def _home(line: Sequence[Prefix], homes: Mapping[str, str | None]) -> str | None
 async def due(opened: Store, now: float) -> tuple[Bundle, ...]:
     """D2: return what is due, by the prefix it goes to."""
     async with opened.read() as tx:
-        queued = await store.due(tx, _moment(now), AT_ONCE)
+        queued = await store.due(tx, moment(now), AT_ONCE)
         if not queued:
             return ()
         found = await store.envelopes(tx, queued)
@@ -84,28 +85,74 @@ async def due(opened: Store, now: float) -> tuple[Bundle, ...]:
 
 async def _bundle(tx: ReadTx, far: Prefix, group: Sequence[tuple[Queued, str]]) -> Bundle:
     speakers = {parse_assertion(text)[1].asserter.prefix for _, text in group}
+    queued, texts = zip(*group, strict=True)
+    return Bundle(far, queued, texts, await chains(tx, speakers))
+
+
+async def chains(tx: ReadTx, speakers: Iterable[Prefix]) -> tuple[str, ...]:
+    """Return the delegations by which what these prefixes say verifies, each once."""
     tokens: dict[str, None] = {}
     for speaker in sorted(speakers, key=str):
         for link in await prefix_store.lineage(tx, speaker):
             if not link.prefix.is_root:
                 tokens |= dict.fromkeys(link.tokens)
-    return Bundle(
-        far, tuple(item for item, _ in group), tuple(text for _, text in group), tuple(tokens)
-    )
+    return tuple(tokens)
 
 
 async def settle(
     opened: Store, bundle: Bundle, outcomes: Sequence[TierlinkError | None], now: float
 ) -> int:
     """D3, D4: note what became of each statement of a bundle; return how many were accepted."""
-    pairs = list(zip(bundle.queued, outcomes, strict=True))
+    return await settle_in(store, opened, bundle.queued, outcomes, now)
+
+
+class Tried(Protocol):
+    """Something in a queue, and how often it was tried to deliver it."""
+
+    @property
+    def attempts(self) -> int:
+        """How often, without success."""
+        ...
+
+
+Q_contra = TypeVar("Q_contra", bound=Tried, contravariant=True)
+
+
+class Queue(Protocol[Q_contra]):
+    """SQL of one queue (`registry.store`)."""
+
+    async def done(self, tx: WriteTx, queued: Sequence[Q_contra], /) -> None:
+        """Take from the queue what was accepted."""
+        ...
+
+    async def failed(
+        self,
+        tx: WriteTx,
+        queued: Sequence[Q_contra],
+        due: Sequence[datetime | None],
+        why: Sequence[str],
+        /,
+    ) -> None:
+        """Note of each when it is due again, None for never, and why it failed."""
+        ...
+
+
+async def settle_in(
+    queue: Queue[Q_contra],
+    opened: Store,
+    queued: Sequence[Q_contra],
+    outcomes: Sequence[TierlinkError | None],
+    now: float,
+) -> int:
+    """D3, D4: note what became of what one request carried; return how many were accepted."""
+    pairs = list(zip(queued, outcomes, strict=True))
     done = [item for item, error in pairs if error is None]
     failed = [(item, error) for item, error in pairs if error is not None]
     async with opened.write() as tx:
         if done:
-            await store.done(tx, done)
+            await queue.done(tx, done)
         if failed:
-            await store.failed(
+            await queue.failed(
                 tx,
                 [item for item, _ in failed],
                 [again(item.attempts, error, now) for item, error in failed],
@@ -118,7 +165,7 @@ def again(attempts: int, error: TierlinkError, now: float) -> datetime | None:
     """D4: return when to try again after an attempt, None for never."""
     if error.status in _FOR_GOOD:
         return None
-    return _moment(now) + timedelta(seconds=min(PAUSE * 2.0 ** min(attempts, 20), LONGEST))
+    return moment(now) + timedelta(seconds=min(PAUSE * 2.0 ** min(attempts, 20), LONGEST))
 
 
 async def listing(tx: ReadTx, prefix: Prefix, after: tuple[str, str], limit: int) -> list[Shown]:
@@ -126,5 +173,6 @@ async def listing(tx: ReadTx, prefix: Prefix, after: tuple[str, str], limit: int
     return await store.page(tx, prefix, after, limit)
 
 
-def _moment(now: float) -> datetime:
+def moment(now: float) -> datetime:
+    """Return a time in Unix seconds as the database takes it."""
     return datetime.fromtimestamp(now, UTC)

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from registry import deliveries
-from registry.store import handovers as store, prefixes as prefix_store
+from registry.store import handovers as store
 from registry.store.engine import ReadTx, Store, WriteTx
 from registry.store.handovers import Queued, Waiting
 from schemas.errors import TierlinkError
@@ -50,7 +49,7 @@ async def queue(tx: WriteTx, grant: Grant, digest: str, before: Grant | None) ->
 async def due(opened: Store, now: float) -> tuple[Parcel, ...]:
     """D2: return what is due, by grantee."""
     async with opened.read() as tx:
-        queued = await store.due(tx, _moment(now), AT_ONCE)
+        queued = await store.due(tx, deliveries.moment(now), AT_ONCE)
         if not queued:
             return ()
         found = await store.envelopes(tx, queued)
@@ -63,40 +62,17 @@ async def due(opened: Store, now: float) -> tuple[Parcel, ...]:
 
 async def _parcel(tx: ReadTx, grantee: Prefix, group: Sequence[tuple[Queued, str]]) -> Parcel:
     grantors = {parse_grant(text)[1].grantor for _, text in group}
-    tokens: dict[str, None] = {}
-    for grantor in sorted(grantors, key=str):
-        for link in await prefix_store.lineage(tx, grantor):
-            if not link.prefix.is_root:
-                tokens |= dict.fromkeys(link.tokens)
-    return Parcel(
-        grantee, tuple(item for item, _ in group), tuple(text for _, text in group), tuple(tokens)
-    )
+    queued, texts = zip(*group, strict=True)
+    return Parcel(grantee, queued, texts, await deliveries.chains(tx, grantors))
 
 
 async def settle(
     opened: Store, parcel: Parcel, outcomes: Sequence[TierlinkError | None], now: float
 ) -> int:
     """D3, D4: note what became of each grant of a parcel; return how many were accepted."""
-    pairs = list(zip(parcel.queued, outcomes, strict=True))
-    done = [item for item, error in pairs if error is None]
-    failed = [(item, error) for item, error in pairs if error is not None]
-    async with opened.write() as tx:
-        if done:
-            await store.done(tx, done)
-        if failed:
-            await store.failed(
-                tx,
-                [item for item, _ in failed],
-                [deliveries.again(item.attempts, error, now) for item, error in failed],
-                [f"{error.code}: {error.detail}"[:500] for _, error in failed],
-            )
-    return len(done)
+    return await deliveries.settle_in(store, opened, parcel.queued, outcomes, now)
 
 
 async def waiting(tx: ReadTx, grantor: Prefix, names: Sequence[str]) -> dict[str, Waiting]:
     """Return which of a holder's grants are still on their way, by id."""
     return await store.waiting(tx, grantor, names)
-
-
-def _moment(now: float) -> datetime:
-    return datetime.fromtimestamp(now, UTC)

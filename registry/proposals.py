@@ -89,14 +89,12 @@ async def _check_ours(tx: WriteTx, said: Assertion) -> None:
 
 
 async def _chain(tx: WriteTx, prefix: Prefix, delegations: Sequence[object], here: Here) -> Chain:
-    if prefix in await prefixes.held(tx, [prefix]):
-        raise Forbidden(
-            f"{prefix} is held here, so that its statements are made here",
-            value=str(prefix),
-            fix="POST /v1/links with an API key of it",
-        )
-    await adoption.adopt(tx, prefix, delegations, here)
-    return await prefixes.chain(tx, prefix, anywhere=True)
+    held = Forbidden(
+        f"{prefix} is held here, so that its statements are made here",
+        value=str(prefix),
+        fix="POST /v1/links with an API key of it",
+    )
+    return await adoption.introduce(tx, prefix, delegations, here, held)
 
 
 def _check(envelope: Envelope, said: Assertion, chain: Chain, now: int) -> None:

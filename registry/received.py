@@ -88,14 +88,12 @@ async def _grantee(tx: WriteTx, grant: Grant) -> Prefix:
 
 
 async def _chain(tx: WriteTx, prefix: Prefix, delegations: Sequence[object], here: Here) -> Chain:
-    if prefix in await prefixes.held(tx, [prefix]):
-        raise Forbidden(
-            f"{prefix} is held here, so that it grants here",
-            value=str(prefix),
-            fix="POST /v1/grants with an API key of it",
-        )
-    await adoption.adopt(tx, prefix, delegations, here)
-    return await prefixes.chain(tx, prefix, anywhere=True)
+    held = Forbidden(
+        f"{prefix} is held here, so that it grants here",
+        value=str(prefix),
+        fix="POST /v1/grants with an API key of it",
+    )
+    return await adoption.introduce(tx, prefix, delegations, here, held)
 
 
 def _check(envelope: Envelope, grant: Grant, chain: Chain, now: int) -> None:
