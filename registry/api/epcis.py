@@ -6,7 +6,7 @@ answer leaves: 202 with `Location` because the standard says so, with the job as
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from registry import epcis
 from registry.api.deps import CallerDep, DepsDep, Read, StreamCaller, StrictQuery
-from registry.api.openapi import problems
+from registry.api.openapi import answer, problems
 from registry.epcis import Capture, Manner
 from schemas.epcis.document import MAX_EVENTS
 from schemas.epcis.jsonld import MAX_BYTES
@@ -100,16 +100,12 @@ class PageQuery(BaseModel):
     nextPageToken: str | None = Field(None, max_length=64)  # noqa: N815
 
 
-def _answer(description: str, example: object, media: str = "application/json") -> dict[str, Any]:
-    return {"description": description, "content": {media: {"example": example}}}
-
-
 @router.post(
     PATH,
     status_code=202,
     summary="Capture EPCIS 2.0 events: statements of links, with the events as evidence",
     responses={
-        202: _answer("what became of each event; `Location` says where it stays", _JOB),
+        202: answer("what became of each event; `Location` says where it stays", _JOB),
         **problems(400, 401, 403, 406, 409, 413, 415, 503),
     },
     openapi_extra=_BODY,
@@ -149,7 +145,7 @@ async def options() -> Response:
     PATH,
     summary="List one's captures",
     responses={
-        200: _answer("newest first; `Link: rel=next` where more follow", [_JOB]),
+        200: answer("newest first; `Link: rel=next` where more follow", [_JOB]),
         **problems(400, 401, 503),
     },
     dependencies=[StrictQuery],
@@ -167,7 +163,7 @@ async def captures(caller: CallerDep, tx: Read, query: Annotated[PageQuery, Quer
 @router.get(
     PATH + "/{capture_id}",
     summary="Show a capture",
-    responses={200: _answer("with the outcome of each event", _JOB), **problems(401, 404, 503)},
+    responses={200: answer("with the outcome of each event", _JOB), **problems(401, 404, 503)},
 )
 async def captured(capture_id: str, caller: CallerDep, tx: Read) -> Response:
     """Show what became of a capture, to who made it."""
@@ -178,7 +174,7 @@ async def captured(capture_id: str, caller: CallerDep, tx: Read) -> Response:
     "/v1/epcis/events/{hash:path}",
     summary="Show a captured event by its hash",
     responses={
-        200: _answer("as it was captured", _DOCUMENT["epcisBody"], LD_JSON),
+        200: answer("as it was captured", _DOCUMENT["epcisBody"], LD_JSON),
         **problems(400, 401, 404, 503),
     },
 )

@@ -19,8 +19,8 @@ from registry.api.deps import (
     read_object,
     read_prefix,
 )
-from registry.api.openapi import problems
-from registry.api.versions import answer, shown, stating, view
+from registry.api.openapi import answer, problems
+from registry.api.versions import shown, stating, view
 from schemas.answer import rfc3339
 from schemas.canonical import Json
 from schemas.grant import parse_grant

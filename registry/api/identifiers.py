@@ -21,7 +21,7 @@ from registry.api.deps import (
     read_object,
 )
 from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
-from registry.api.openapi import problems
+from registry.api.openapi import answer, problems
 from registry.batch import RecordBatch
 from registry.identifiers import Entry, Past, Registered, Standing
 from registry.offers import Offer, blame_identifier, read_offer
@@ -98,10 +98,6 @@ def _body(*, required: bool, **examples: tuple[str, object]) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
 
 
-def _answer(description: str, example: object, media: str = "application/json") -> dict[str, Any]:
-    return {"description": description, "content": {media: {"example": example}}}
-
-
 _REGISTER = _body(
     required=True,
     draft=("signed with the hosted key", _DRAFT),
@@ -153,8 +149,8 @@ class VersionsQuery(BaseModel):
     status_code=201,
     summary="Register an identifier",
     responses={
-        201: _answer("registered", _VIEW),
-        200: _answer("the same content stands already, or the next version was sent", _VIEW),
+        201: answer("registered", _VIEW),
+        200: answer("the same content stands already, or the next version was sent", _VIEW),
         **problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 503),
     },
     openapi_extra=_REGISTER,
@@ -170,7 +166,7 @@ async def register(request: Request, tx: Write, caller: CallerDep, deps: DepsDep
     "/v1/identifiers/batch",
     summary="Register and update many, a line each",
     responses={
-        200: _answer("a result for each line, in order", _RESULTS, NDJSON),
+        200: answer("a result for each line, in order", _RESULTS, NDJSON),
         **problems(401, 503),
     },
     openapi_extra=_BATCH,
@@ -188,7 +184,7 @@ async def batch(caller: StreamCaller, deps: DepsDep) -> Response:
     "/v1/identifiers",
     summary="List the identifiers of your prefix",
     responses={
-        200: _answer("a page, in byte order", {"identifiers": [_ENTRY], "next": None}),
+        200: answer("a page, in byte order", {"identifiers": [_ENTRY], "next": None}),
         **problems(400, 401, 403, 503),
     },
     dependencies=[StrictQuery],
@@ -209,7 +205,7 @@ async def listing(
     "/v1/identifiers/{identifier:path}/versions",
     summary="List the versions of an identifier",
     responses={
-        200: _answer(
+        200: answer(
             "a page, the newest first",
             {"identifier": _VIEW["identifier"], "versions": [_PAST], "next": None},
         ),
@@ -241,7 +237,7 @@ async def versions(
 @router.get(
     "/v1/identifiers/{identifier:path}",
     summary="Show the version of an identifier that stands",
-    responses={200: _answer("it stands", _VIEW), **problems(400, 403, 404, 410, 503)},
+    responses={200: answer("it stands", _VIEW), **problems(400, 403, 404, 410, 503)},
 )
 async def show(
     request: Request,
@@ -256,7 +252,7 @@ async def show(
     "/v1/identifiers/{identifier:path}",
     summary="Replace what an identifier resolves to",
     responses={
-        200: _answer("this version stands now", _VIEW),
+        200: answer("this version stands now", _VIEW),
         **problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 428, 503),
     },
     openapi_extra=_UPDATE,
@@ -286,7 +282,7 @@ async def update(
     "/v1/identifiers/{identifier:path}",
     summary="Retire an identifier for good",
     responses={
-        200: _answer("the tombstone", {**_VIEW, "version": 2, "status": "retired"}),
+        200: answer("the tombstone", {**_VIEW, "version": 2, "status": "retired"}),
         **problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 503),
     },
     openapi_extra=_RETIRE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ from registry.api.deps import (
     read_object,
 )
 from registry.api.ndjson import MEDIA_TYPE as NDJSON, Exchange
-from registry.api.openapi import problems
+from registry.api.openapi import answer, problems
 from registry.assertions import Stated
 from registry.link_batch import LinkBatch
 from registry.links import Shown
@@ -133,17 +133,13 @@ class PageQuery(BaseModel):
     limit: int = Field(100, ge=1, le=MAX_PAGE)
 
 
-def _answer(description: str, example: object) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": example}}}
-
-
 @router.post(
     "/v1/links",
     status_code=201,
     summary="Assert or withdraw one side of a link",
     responses={
-        201: _answer("asserted for the first time", _STATED),
-        200: _answer("a new version, or the same content as before", _STATED),
+        201: answer("asserted for the first time", _STATED),
+        200: answer("a new version, or the same content as before", _STATED),
         **problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 503),
     },
     openapi_extra=_BODY,
@@ -179,7 +175,7 @@ async def batch(caller: StreamCaller, deps: DepsDep) -> Response:
 @router.get(
     "/v1/links/{prefix}/{suffix:path}",
     summary="List the links of an identifier",
-    responses={200: _answer("a page, in key order", _LISTED), **problems(400, 401, 403, 503)},
+    responses={200: answer("a page, in key order", _LISTED), **problems(400, 401, 403, 503)},
     dependencies=[StrictQuery],
 )
 async def listing(

@@ -19,8 +19,8 @@ from registry.api.deps import (
     read_object,
     read_prefix,
 )
-from registry.api.openapi import problems
-from registry.api.versions import answer, listed, shown, stating, view
+from registry.api.openapi import answer, problems
+from registry.api.versions import listed, shown, stating, view
 from schemas.notice import parse_notice
 
 MAX_PAGE = 100  # each may name a thousand identifiers

@@ -36,6 +36,11 @@ _EXAMPLES: Mapping[int, TierlinkError] = {
 }
 
 
+def answer(description: str, example: object, media: str = "application/json") -> dict[str, Any]:
+    """Describe an answer by an example."""
+    return {"description": description, "content": {media: {"example": example}}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Declare the refusals of a route, each a problem document."""
     return {

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from registry import deliveries, proposals
-from registry.api.deps import CallerDep, DepsDep, Read, StrictQuery, Write, read_object
-from registry.api.openapi import problems
+from registry.api import brought
+from registry.api.deps import CallerDep, DepsDep, Read, StrictQuery, Write
+from registry.api.openapi import answer, problems
 from schemas.answer import rfc3339
 from schemas.canonical import JsonObject
-from schemas.chain import MAX_CHAIN
-from schemas.claims import Members
-from schemas.errors import BadInput, BadQuery, TierlinkError
-from schemas.signed import MAX_TOKEN
 
 MAX_PAGE = 500
 
 router = APIRouter(tags=["federation"])
 
-_JWS = "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoi….eyJ2IjoxLCJ….c2lnbmF0dXJl…"
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object"},
-                "example": {"assertions": [_JWS], "delegations": [_JWS, _JWS]},
-            }
-        },
-    }
-}
-_RESULTS = {
-    "results": [
-        {"state": "proposed"},
-        {"title": "Verification failed", "status": 400, "code": "E_SIG", "detail": "…"},
-    ]
-}
 _SHOWN = {
     "deliveries": [
         {
@@ -65,36 +44,26 @@ class PageQuery(BaseModel):
     limit: int = Field(100, ge=1, le=MAX_PAGE)
 
 
-def _answer(description: str, example: object) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": example}}}
-
-
 @router.post(
     "/v1/proposals",
     summary="Tell a node what the far ends of its links state",
-    responses={
-        200: _answer("a result for each, in order", _RESULTS),
-        **problems(400, 413, 415, 503),
-    },
-    openapi_extra=_BODY,
+    responses=brought.responses("proposed"),
+    openapi_extra=brought.body("assertions"),
 )
 async def receive(request: Request, tx: Write, deps: DepsDep) -> JSONResponse:
     """Take in statements of other nodes' holders about links that end here; no API key is needed.
 
     The very same again is no error, and changes nothing.
     """
-    members = Members(await read_object(request), BadInput)
-    assertions = members.array("assertions", proposals.MOST, _token)
-    delegations = members.array("delegations", MAX_CHAIN * proposals.MOST, _token)
-    members.done()
-    outcomes = await proposals.receive_all(tx, assertions, delegations, deps.here, deps.clock())
-    return JSONResponse({"results": [_result(item) for item in outcomes]})
+    tokens, delegations = await brought.read(request, "assertions", proposals.MOST)
+    outcomes = await proposals.receive_all(tx, tokens, delegations, deps.here, deps.clock())
+    return brought.reply(outcomes)
 
 
 @router.get(
     "/v1/deliveries",
     summary="List what is still on its way to other nodes",
-    responses={200: _answer("a page, by link key and side", _SHOWN), **problems(400, 401, 503)},
+    responses={200: answer("a page, by link key and side", _SHOWN), **problems(400, 401, 503)},
     dependencies=[StrictQuery],
 )
 async def listing(
@@ -118,15 +87,3 @@ async def listing(
     ]
     following = f"{page[-1].link_key}/{page[-1].side}" if len(found) > query.limit else None
     return JSONResponse({"deliveries": shown, "next": following})
-
-
-def _token(value: object, where: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TOKEN:
-        raise BadQuery(f"{where.rstrip('.')} is not an envelope", value=value)
-    return value
-
-
-def _result(outcome: str | TierlinkError) -> JsonObject:
-    if isinstance(outcome, TierlinkError):
-        return dict(outcome.problem())  # type: ignore[arg-type]
-    return {"state": outcome}

@@ -40,11 +40,6 @@ def listed(
 # How the API is documented
 
 
-def answer(description: str, example: object) -> dict[str, Any]:
-    """Describe an answer by an example."""
-    return {"description": description, "content": {"application/json": {"example": example}}}
-
-
 def stating(draft: Mapping[str, object], envelope: object) -> dict[str, Any]:
     """Describe a body: a draft, or an envelope."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from schemas.canonical import JsonObject
@@ -15,6 +15,7 @@ from schemas.keys import B64
 
 from .call import Reply, Steps, as_prefix, query, read, segment, write
 from .context import Context
+from .versions import all_pages, draft_of, next_of, page_of
 
 Draft: TypeAlias = "Mapping[str, object]"
 PAGE = 500
@@ -43,22 +44,11 @@ def grant(context: Context, given: Grant | Draft) -> Steps[Granted]:
         else read_draft_grant(cast("JsonObject", dict(given)), context.seconds)
     )
     if context.signer is None:
-        claims = meant.claims()
-        body: dict[str, object] = {
-            name: value
-            for name, value in claims.items()
-            if name not in ("v", "ver", "prev", "iat", "state")
-        }
+        body = draft_of(meant)
     else:
         standing = yield from _find(meant.grantor, meant.id)
         if standing is not None:
-            before = standing.grant
-            meant = replace(
-                meant,
-                version=before.version + 1,
-                prev=B64(standing.digest),
-                issued_at=context.seconds,
-            )
+            meant = next_of(meant, standing.grant, standing.digest, context.seconds)
         body = {"envelope": meant.sign(context.signer)}
     reply = yield write("POST", "/v1/grants", body, key=context.key())
     made = _read(reply.document(), created=reply.status == 201)  # noqa: PLR2004  (Created)
@@ -87,25 +77,13 @@ def revoke(context: Context, grantor: Prefix | str, name: str) -> Steps[Granted]
 
 def received() -> Steps[tuple[Granted, ...]]:
     """Return what holders at other nodes granted to the holder whose API key is sent."""
-    found: list[Granted] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = yield from _page("/v1/grants/received", cursor)
-        found += page[0]
-        cursor = page[1]
-    return tuple(found)
+    return (yield from all_pages(lambda cursor: _page("/v1/grants/received", cursor)))
 
 
 def listing(grantor: Prefix | str) -> Steps[tuple[Granted, ...]]:
     """Return the grants of a holder: all to himself, to others those that are theirs."""
     prefix = as_prefix(grantor)
-    found: list[Granted] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = yield from _page("/v1/grants", cursor, grantor=str(prefix))
-        found += page[0]
-        cursor = page[1]
-    return tuple(found)
+    return (yield from all_pages(lambda cursor: _page("/v1/grants", cursor, grantor=str(prefix))))
 
 
 def _find(grantor: Prefix, name: str) -> Steps[Granted | None]:
@@ -118,12 +96,7 @@ def _page(
 ) -> Steps[tuple[list[Granted], str | None]]:
     target = f"{path}{query(grantor=grantor, cursor=cursor or None, limit=PAGE)}"
     reply: Reply = yield read(target, private=True)
-    document = reply.document()
-    items, following = document.get("grants"), document.get("next")
-    if not isinstance(items, list):
-        raise VerifyError("E_FORMAT", "the reply has no array named grants")
-    found = [_read(cast("JsonObject", item)) for item in items]
-    return found, following if isinstance(following, str) else None
+    return page_of(reply.document(), "grants", _read)
 
 
 def _read(document: JsonObject, *, created: bool = False) -> Granted:

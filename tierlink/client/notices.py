@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from schemas.canonical import JsonObject
@@ -15,6 +15,7 @@ from schemas.notice import LIFTED, Notice, parse_notice, read_draft_notice
 
 from .call import Reply, Steps, as_prefix, query, read, segment, write
 from .context import Context
+from .versions import all_pages, draft_of, next_of, page_of
 
 Draft: TypeAlias = "Mapping[str, object]"
 PAGE = 100
@@ -38,21 +39,11 @@ def recall(context: Context, given: Notice | Draft) -> Steps[Recalled]:
         else read_draft_notice(cast("JsonObject", dict(given)), context.seconds)
     )
     if context.signer is None:
-        claims = meant.claims()
-        body: dict[str, object] = {
-            name: value
-            for name, value in claims.items()
-            if name not in ("v", "ver", "prev", "iat", "state")
-        }
+        body = draft_of(meant)
     else:
         standing = yield from _find(meant.issuer, meant.id)
         if standing is not None:
-            meant = replace(
-                meant,
-                version=standing.notice.version + 1,
-                prev=B64(standing.digest),
-                issued_at=context.seconds,
-            )
+            meant = next_of(meant, standing.notice, standing.digest, context.seconds)
         body = {"envelope": meant.sign(context.signer)}
     reply = yield write("POST", "/v1/notices", body, key=context.key())
     made = _read(reply.document(), created=reply.status == 201)  # noqa: PLR2004  (Created)
@@ -83,13 +74,7 @@ def lift(context: Context, issuer: Prefix | str, name: str) -> Steps[Recalled]:
 def listing(issuer: Prefix | str) -> Steps[tuple[Recalled, ...]]:
     """Return the notices of a holder, lifted ones too."""
     prefix = as_prefix(issuer)
-    found: list[Recalled] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = yield from _page(prefix, cursor)
-        found += page[0]
-        cursor = page[1]
-    return tuple(found)
+    return (yield from all_pages(lambda cursor: _page(prefix, cursor)))
 
 
 def _find(issuer: Prefix, name: str) -> Steps[Recalled | None]:
@@ -100,12 +85,7 @@ def _find(issuer: Prefix, name: str) -> Steps[Recalled | None]:
 def _page(issuer: Prefix, cursor: str) -> Steps[tuple[list[Recalled], str | None]]:
     target = f"/v1/notices{query(prefix=str(issuer), cursor=cursor or None, limit=PAGE)}"
     reply: Reply = yield read(target)
-    document = reply.document()
-    items, following = document.get("notices"), document.get("next")
-    if not isinstance(items, list):
-        raise VerifyError("E_FORMAT", "the reply has no array named notices")
-    found = [_read(cast("JsonObject", item)) for item in items]
-    return found, following if isinstance(following, str) else None
+    return page_of(reply.document(), "notices", _read)
 
 
 def _read(document: JsonObject, *, created: bool = False) -> Recalled:
